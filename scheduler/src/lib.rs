@@ -1,1 +1,80 @@
-//! 
+//! Processes: a slot of memory with a header and a guarded stack, a fiber, a mailbox; run by a few worker threads.
+//!
+//! This crate knows no WebAssembly, no host function and no file. What a process *is* the user says with [`Program`]; what it
+//! can do here is run, wait, be woken, send, receive, end. Read in this order: `pid`, `state`, `slot`, `process`,
+//! `worker`, `park` (with its README), `runtime`; then `mailbox`, `channel`, `timer`, `blocking` as needed.
+//!
+//! Limits, all with names: [`Builder`]'s settings, [`MAX_EXTRA`], and the constants at the head of each file.
+
+// Under loom only the parts that `tests/loom.rs` includes by path are compiled, there.
+#![cfg(not(loom))]
+
+mod sync;
+
+mod mailbox;
+mod pid;
+mod state;
+
+mod arena;
+mod current;
+mod pool;
+mod process;
+mod slot;
+
+mod closing;
+mod park;
+mod runtime;
+mod timer;
+mod worker;
+
+mod blocking;
+mod counters;
+
+pub use arena::{ArenaError, Guard};
+pub use blocking::{BlockingError, Job};
+pub use corosensei::trap::TrapHandlerRegs;
+pub use counters::Counters;
+pub use current::{FiberBounds, current_fiber};
+pub use pid::Pid;
+pub use pool::SpawnError;
+pub use process::Process;
+pub use runtime::{Builder, Handle, Runtime, StartError};
+pub use slot::MAX_EXTRA;
+pub use timer::TimerId;
+pub use worker::Worker;
+
+/// What processes run.
+///
+/// # Safety
+/// A body may be abandoned and may change threads at any suspension ([`Process::park`], [`Process::yield_now`],
+/// [`Process::exit`], and any instruction a signal handler redirects). The implementor promises that `run`, whenever it suspends:
+/// - has nothing on its stack whose destructor must run for soundness (a scope guard, a pin, a lock);
+/// - has nothing on its stack that is tied to a thread (`!Send` values, references to thread-locals).
+pub unsafe trait Program: Sized + Send + 'static {
+    /// What its mailbox holds. A destructor of a message runs wherever the mailbox is closed: on a worker.
+    type Message: Send + 'static;
+
+    /// The body, on the fiber's own small stack. Abandoned at a suspension, its locals are never dropped.
+    fn run(process: Process<Self>);
+
+    /// Called once for each process after its body has ended in any way and before its slot is reused, on a worker's own
+    /// stack. At shutdown the last worker calls it. A panic in here is logged and contained.
+    fn ended(self, worker: &Worker<'_, Self>, how: End);
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The body returned.
+    Returned,
+    /// The body called [`Process::exit`].
+    Exited,
+    /// A signal handler led the body away ([`FiberBounds::redirect`]).
+    Trapped,
+    /// Somebody killed it.
+    Killed,
+    /// The runtime shut down.
+    Shutdown,
+    /// The body panicked, with these words.
+    Panicked(String),
+}

@@ -1,0 +1,120 @@
+//! Which fiber runs on this thread: the question a signal handler asks.
+//!
+//! Parties: a worker thread and the signal handlers that interrupt it: one thread, so plain relaxed atomics suffice and
+//! only the compiler must keep the order. Protocol: a worker announces its `Current` once, when its thread starts, and
+//! takes it back before it ends; it writes the fiber's header there before it resumes, and null while its own stack is in use.
+
+use crate::{
+    Program,
+    slot::{Finish, Header, Slot},
+    sync::{AtomicPtr, Ordering},
+};
+use corosensei::trap::{CoroutineTrapHandler, TrapHandlerRegs};
+use std::{
+    cell::Cell,
+    ops::Range,
+    ptr::{NonNull, null, null_mut},
+    sync::atomic::compiler_fence,
+};
+
+thread_local! {
+    /// Constant and without destructor: reading it in a signal handler allocates nothing.
+    static HERE: Cell<*const Current> = const { Cell::new(null()) };
+}
+
+/// A worker's note of the fiber it is running.
+pub(crate) struct Current {
+    header: AtomicPtr<()>,
+    describe: unsafe fn(NonNull<()>) -> FiberBounds,
+}
+
+impl Current {
+    pub(crate) fn new<P: Program>() -> Self {
+        Self { header: AtomicPtr::new(null_mut()), describe: describe::<P> }
+    }
+
+    /// The fiber is about to run, or to go on after a visit to the worker's stack.
+    #[inline]
+    pub(crate) fn set<P: Program>(&self, header: NonNull<Header<P>>) {
+        // Relaxed and a compiler fence: the only concurrent reader is a signal handler on this thread.
+        self.header.store(header.as_ptr().cast(), Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The worker's own stack is in use.
+    #[inline]
+    pub(crate) fn clear(&self) {
+        compiler_fence(Ordering::SeqCst);
+        self.header.store(null_mut(), Ordering::Relaxed);
+    }
+
+    /// Makes this the calling thread's answer while `f` runs.
+    #[inline(never)]
+    pub(crate) fn announce<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Withdraw;
+        impl Drop for Withdraw {
+            fn drop(&mut self) {
+                HERE.with(|here| here.set(null()));
+            }
+        }
+        HERE.with(|here| here.set(self));
+        let _withdraw = Withdraw;
+        f()
+    }
+}
+
+/// The fiber that was running when a signal came, and the way out of it.
+pub struct FiberBounds {
+    /// Lowest address of the stack's usable part.
+    pub stack_low: usize,
+    /// Highest address of the stack.
+    pub stack_high: usize,
+    /// The guard below the stack: a fault in it is a stack overflow.
+    pub guard: Range<usize>,
+    /// The `*mut P` of the running process.
+    pub program: *mut (),
+    handler: CoroutineTrapHandler<Finish>,
+}
+
+impl FiberBounds {
+    /// Registers that make the interrupted fiber end as [`End::Trapped`](crate::End::Trapped) once the handler returns.
+    ///
+    /// # Safety
+    /// - Called from a signal handler, on the thread where [`current_fiber`] gave this answer, about the same signal.
+    /// - The interrupted stack pointer lies in this fiber's stack or guard.
+    /// - What the fiber was doing may be abandoned at that instruction (it was running guest code).
+    /// - The handler writes the registers into the interrupted context before it returns.
+    pub unsafe fn redirect(&self) -> TrapHandlerRegs {
+        // SAFETY: by this function's contract, which is the callee's.
+        unsafe { self.handler.setup_trap_handler(|| Finish::Trapped) }
+    }
+}
+
+/// The fiber that runs on this thread right now; `None` on a thread that is no worker, on a worker's own stack, and inside
+/// [`Process::on_worker`](crate::Process::on_worker). Async-signal-safe.
+#[inline(never)]
+pub fn current_fiber() -> Option<FiberBounds> {
+    let here = HERE.try_with(Cell::get).ok()?;
+    // SAFETY: non-null only between `announce`'s two writes, on this thread, during which it borrows the `Current`.
+    let current = unsafe { here.as_ref() }?;
+    // Relaxed: written by this very thread.
+    let header = NonNull::new(current.header.load(Ordering::Relaxed))?;
+    // SAFETY: the header was set by this worker, whose `P` is the one `describe` was made for, and its fiber runs.
+    Some(unsafe { (current.describe)(header) })
+}
+
+/// # Safety
+/// `header` belongs to a `P` whose fiber runs on this thread.
+unsafe fn describe<P: Program>(header: NonNull<()>) -> FiberBounds {
+    // SAFETY: by the contract its runtime is alive.
+    let slot = unsafe { Slot::<P>::from_pointer(header.cast()) };
+    let low = slot.low();
+    let guard = low..low + slot.guard_bytes();
+    FiberBounds {
+        stack_low: guard.end,
+        stack_high: slot.stack_high(),
+        guard,
+        program: slot.program().cast(),
+        handler: slot.trap_handler(),
+    }
+}

@@ -1,0 +1,134 @@
+//! What a fiber can do to itself.
+//!
+//! Parties: the body of a program, on its own small stack, and the worker below it. Protocol: every method that acts checks
+//! that the caller really runs on the process's stack (one comparison of the stack pointer), so a handle that has
+//! strayed to another thread, another fiber or a worker's stack panics instead of corrupting. The worker is found
+//! through the header anew at each call, never remembered across a suspension: the next one may be another thread's.
+
+use crate::{
+    Program,
+    pid::Pid,
+    slot::{Command, FiberYielder, Header, Slot},
+    worker::Worker,
+};
+use std::{fmt, ptr::NonNull};
+
+/// A process's handle to itself. Copyable, and may be kept in the program; acts only on the process's own stack.
+pub struct Process<P: Program> {
+    header: NonNull<Header<P>>,
+    low: usize,
+    pid: Pid,
+}
+
+impl<P: Program> Clone for Process<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<P: Program> Copy for Process<P> {}
+
+impl<P: Program> fmt::Debug for Process<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Process{}", self.pid)
+    }
+}
+
+// SAFETY: elsewhere than on its own stack a handle is two numbers: every method that follows the pointer checks first.
+unsafe impl<P: Program> Send for Process<P> {}
+// SAFETY: as above.
+unsafe impl<P: Program> Sync for Process<P> {}
+
+/// Carries a closure over to the worker's stack, which belongs to the same thread.
+struct SameThread<F>(F);
+// SAFETY: `on_parent_stack` asks for `Send` to keep the yielder off the parent's stack; the closure runs on this very
+// thread while the fiber waits, and `Process` checks the stack before it uses the yielder.
+unsafe impl<F> Send for SameThread<F> {}
+
+impl<F: FnOnce() -> R, R> SameThread<F> {
+    fn call(self) -> R {
+        (self.0)()
+    }
+}
+
+impl<P: Program> Process<P> {
+    pub(crate) fn new(slot: Slot<P>, pid: Pid) -> Self {
+        Self { header: slot.pointer(), low: slot.low(), pid }
+    }
+
+    /// Its name.
+    pub fn pid(self) -> Pid {
+        self.pid
+    }
+
+    /// Its program. Who dereferences answers for aliasing, and for the process being alive.
+    pub fn program(self) -> *mut P {
+        // A never-dereferenced pointer computation: valid to make even when the process is gone.
+        Header::program_of(self.header)
+    }
+
+    /// Runs `f` on the worker's own big stack, with the worker and the program.
+    #[inline]
+    #[track_caller]
+    pub fn on_worker<R>(self, f: impl FnOnce(&Worker<'_, P>, &mut P) -> R) -> R {
+        let header = self.header_on_fiber();
+        let worker = header.worker.get();
+        let work = SameThread(|| {
+            // SAFETY: the worker that resumed this fiber; it stays in `resume` until the fiber suspends, and this call
+            // does not.
+            let core = unsafe { &*worker };
+            core.visit(self, f)
+        });
+        self.yielder(header).on_parent_stack(move || work.call())
+    }
+
+    /// Suspends until woken. May return without cause; a wake since the last park makes it return at once.
+    #[track_caller]
+    pub fn park(self) {
+        self.suspend(Command::Park);
+    }
+
+    /// Goes to the back of the run queue.
+    #[track_caller]
+    pub fn yield_now(self) {
+        self.suspend(Command::Yield);
+    }
+
+    /// Ends the process here. Nothing on its stack is dropped.
+    #[track_caller]
+    pub fn exit(self) -> ! {
+        self.suspend(Command::Exit);
+        unreachable!("a fiber that has left for good is never resumed")
+    }
+
+    #[inline]
+    #[track_caller]
+    fn suspend(self, command: Command) {
+        let header = self.header_on_fiber();
+        self.yielder(header).suspend(command);
+    }
+
+    fn yielder<'a>(self, header: &'a Header<P>) -> &'a FiberYielder {
+        // SAFETY: we are on the fiber's stack, so the body has started and set it, and it lies at that stack's root.
+        unsafe { &*header.yielder.get() }
+    }
+
+    /// The header, for a caller who stands on the process's stack.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn header_on_fiber<'a>(self) -> &'a Header<P> {
+        let here = 0u8;
+        let here = (&raw const here) as usize;
+        assert!(
+            self.low < here && here < self.header.as_ptr() as usize,
+            "a process handle acts only on its own process's stack"
+        );
+        // SAFETY: we run on this slot's stack, so its arena, its runtime and a worker below us are alive. If the handle is
+        // an earlier tenant's, it acts for the present one, which is the one calling.
+        let slot = unsafe { Slot::from_pointer(self.header) };
+        slot.header()
+    }
+
+    pub(crate) fn header_pointer(self) -> NonNull<Header<P>> {
+        self.header
+    }
+}

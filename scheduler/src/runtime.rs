@@ -1,0 +1,467 @@
+//! The runtime as a whole: building it, reaching it from any thread, and ending it.
+//!
+//! Parties: the owner of the `Runtime`, holders of `Handle`s on any thread, and the workers. Protocol: `Shared` lives until the last handle is
+//! gone, so a late handle finds memory, but no processes. After `shutdown` each worker leaves at its process's next
+//! scheduling point; the last one closes the gate for spawns from outside, drops queued blocking jobs, and ends every
+//! process that still lives, exactly once each.
+
+use crate::{
+    Program,
+    arena::{Arena, ArenaError, Guard},
+    blocking::{BlockingError, BlockingPool, Job},
+    closing::Closing,
+    counters::{Block, Counters},
+    mailbox::Pushed,
+    park::Idle,
+    pid::Pid,
+    pool::{SlotPool, SpawnError},
+    process::Process,
+    slot::{MAX_EXTRA, Slot, overhead_bytes},
+    state::Signal,
+    sync::{Arc, RwLock, thread},
+    timer::{Inserted, TimerId, Timers},
+    worker::Core,
+};
+use crossbeam_deque::{Injector, Stealer, Worker as Queue};
+use crossbeam_utils::CachePadded;
+use std::{io, num::NonZeroUsize, ptr::NonNull, time::Instant};
+
+/// The least that must remain for a stack when `extra` is at its largest.
+const MIN_STACK_BYTES: usize = 16 * 1024;
+/// The least number of processes worth starting for when address space is scarce.
+const PROCESSES_MIN: usize = 1024;
+/// Pids have 32 bits for the slot.
+const PROCESSES_LIMIT: usize = 1 << 31;
+
+/// What workers and handles share.
+pub(crate) struct Shared<P: Program> {
+    pub(crate) slots: SlotPool<P>,
+    pub(crate) injector: Injector<Slot<P>>,
+    pub(crate) stealers: Box<[Stealer<Slot<P>>]>,
+    pub(crate) idle: Idle,
+    pub(crate) timers: Box<[Timers]>,
+    /// One for each worker, and one more for everybody else.
+    pub(crate) counters: Box<[CachePadded<Block>]>,
+    pub(crate) closing: Closing,
+    pub(crate) blocking: BlockingPool,
+    pub(crate) epoch: Instant,
+    /// Open for spawns from outside; closed by the sweep, which must miss nobody.
+    gate: RwLock<bool>,
+    extra_max: usize,
+}
+
+impl<P: Program> Shared<P> {
+    pub(crate) fn workers(&self) -> usize {
+        self.stealers.len()
+    }
+
+    /// Nanoseconds since the runtime started.
+    pub(crate) fn now(&self) -> u64 {
+        self.nanos(Instant::now())
+    }
+
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn check_extra(&self, asked: usize) -> Result<(), SpawnError> {
+        if asked <= self.extra_max {
+            return Ok(());
+        }
+        Err(SpawnError::ExtraTooLarge { asked, limit: self.extra_max })
+    }
+
+    pub(crate) fn exists(&self, pid: Pid) -> bool {
+        self.slots.lookup(pid).is_some_and(|slot| slot.header().state.is_alive(pid.generation()))
+    }
+
+    /// Puts a message into a mailbox. `Some`: the caller must wake that process.
+    #[inline]
+    pub(crate) fn push(&self, to: Pid, message: P::Message) -> Result<Option<Slot<P>>, P::Message> {
+        let Some(slot) = self.slots.lookup(to) else { return Err(message) };
+        let header = slot.header();
+        if !header.state.is_alive(to.generation()) {
+            return Err(message);
+        }
+        match header.arrivals.push(to.generation(), message)? {
+            Pushed::First => Ok(Some(slot)),
+            Pushed::Behind => Ok(None),
+        }
+    }
+
+    pub(crate) fn cancel_timer(&self, id: TimerId) -> bool {
+        self.timers.get(id.wheel as usize).is_some_and(|timers| timers.cancel(id))
+    }
+
+    /// No spawn from outside begins after this, and none is under way.
+    pub(crate) fn close_gate(&self) {
+        *self.gate.write() = false;
+    }
+
+    fn others(&self) -> &Block {
+        &self.counters[self.workers()]
+    }
+
+    fn inject(&self, slot: Slot<P>) {
+        self.injector.push(slot);
+        self.idle.notify();
+    }
+
+    fn deliver(&self, slot: Slot<P>, signal: Signal) -> bool {
+        match signal {
+            Signal::Enqueue => self.inject(slot),
+            Signal::Noted => {}
+            Signal::Gone => return false,
+        }
+        true
+    }
+}
+
+/// The runtime as any thread may hold it. Clones are the same runtime.
+pub struct Handle<P: Program>(Arc<Shared<P>>);
+
+impl<P: Program> Clone for Handle<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Program> Handle<P> {
+    pub(crate) fn shared(&self) -> &Shared<P> {
+        &self.0
+    }
+
+    /// Like [`Worker::spawn`](crate::Worker::spawn), from any thread; slower.
+    pub fn spawn(
+        &self,
+        extra: usize,
+        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
+    ) -> Result<Pid, SpawnError> {
+        /// Gives the slot back if `init` panics.
+        struct Return<'a, P: Program>(&'a Shared<P>, u32);
+        impl<P: Program> Drop for Return<'_, P> {
+            fn drop(&mut self) {
+                self.0.slots.give_shared(self.1);
+            }
+        }
+        let shared = self.shared();
+        shared.check_extra(extra)?;
+        let open = shared.gate.read_recursive();
+        if !*open {
+            return Err(SpawnError::ShuttingDown);
+        }
+        let slot = shared.slots.take_shared()?;
+        let on_panic = Return(shared, slot.index());
+        let pid = slot.build(extra, init);
+        std::mem::forget(on_panic);
+        shared.others().spawned.add_shared(1);
+        shared.inject(slot);
+        Ok(pid)
+    }
+
+    /// Like [`Worker::send`](crate::Worker::send), from any thread.
+    pub fn send(&self, to: Pid, message: P::Message) -> Result<(), P::Message> {
+        let shared = self.shared();
+        if let Some(slot) = shared.push(to, message)? {
+            shared.deliver(slot, slot.header().state.wake(to.generation()));
+        }
+        shared.others().sent.add_shared(1);
+        Ok(())
+    }
+
+    /// Makes a process look around once more; whether there is such a process.
+    pub fn wake(&self, pid: Pid) -> bool {
+        let Some(slot) = self.shared().slots.lookup(pid) else { return false };
+        self.shared().deliver(slot, slot.header().state.wake(pid.generation()))
+    }
+
+    /// Ends a process at its next scheduling point; whether there is such a process.
+    pub fn kill(&self, pid: Pid) -> bool {
+        let Some(slot) = self.shared().slots.lookup(pid) else { return false };
+        self.shared().deliver(slot, slot.header().state.kill(pid.generation()))
+    }
+
+    /// Whether the process lives. It may die the next moment.
+    pub fn exists(&self, pid: Pid) -> bool {
+        self.shared().exists(pid)
+    }
+
+    /// Wakes a process at `deadline`, once.
+    pub fn set_timer_for(&self, pid: Pid, deadline: Instant) -> TimerId {
+        // Outsiders' timers go to the first worker.
+        let shared = self.shared();
+        let (id, inserted) = shared.timers[0].insert(shared.nanos(deadline), pid);
+        if inserted == Inserted::Earliest {
+            shared.idle.unpark(0);
+        }
+        id
+    }
+
+    /// Forgets a timer; whether it was still pending.
+    pub fn cancel_timer(&self, id: TimerId) -> bool {
+        self.shared().cancel_timer(id)
+    }
+
+    /// Runs a job on a thread where it may block. First come, first served.
+    pub fn spawn_blocking(&self, job: Job) -> Result<(), BlockingError> {
+        self.shared().blocking.submit(job)
+    }
+
+    /// Asks all workers to leave. Returns at once; idempotent; may be called from anywhere, `Program::ended` included.
+    pub fn shutdown(&self) {
+        if self.shared().closing.request() {
+            self.shared().idle.unpark_all();
+        }
+    }
+
+    /// Whether somebody has asked for the shutdown.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shared().closing.requested()
+    }
+
+    /// The present sums.
+    pub fn counters(&self) -> Counters {
+        Counters::sum(self.shared().counters.iter())
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.shared().workers()
+    }
+}
+
+/// Why a runtime could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is out of range.
+    #[error("cannot start the scheduler with {what} = {value}: {rule}")]
+    Setting {
+        /// Which setting.
+        what: &'static str,
+        /// Its value.
+        value: usize,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// No address space, or no guards.
+    #[error("cannot start the scheduler: {0}")]
+    Arena(#[from] ArenaError),
+    /// No thread.
+    #[error("cannot start worker thread {worker}: {source}")]
+    Thread {
+        /// Which worker.
+        worker: usize,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Settings of a runtime.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    workers: usize,
+    stack_bytes: usize,
+    processes_max: usize,
+    blocking_threads_max: usize,
+    guard: Guard,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// One worker for each core, 256 KiB slots, 1,100,000 processes, 64 blocking threads, guards chosen by the kernel.
+    pub fn new() -> Self {
+        Self {
+            workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            stack_bytes: 256 * 1024,
+            processes_max: 1_100_000,
+            blocking_threads_max: 64,
+            guard: Guard::Auto,
+        }
+    }
+
+    /// Worker threads. Default: the cores this process may use.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Address space of a process's slot: header, extra, stack and guard together. A power of two. Default 256 KiB.
+    pub fn stack_bytes(mut self, bytes: usize) -> Self {
+        self.stack_bytes = bytes;
+        self
+    }
+
+    /// Processes that may live at once. The runtime has somewhat more slots, as each worker keeps some free ones to itself; where
+    /// address space is scarce, less (see [`Runtime::processes_max`]). Default 1,100,000.
+    pub fn processes_max(mut self, processes: usize) -> Self {
+        self.processes_max = processes;
+        self
+    }
+
+    /// Threads for blocking jobs, started on demand. Default 64.
+    pub fn blocking_threads_max(mut self, threads: usize) -> Self {
+        self.blocking_threads_max = threads;
+        self
+    }
+
+    /// How stacks are guarded. Default [`Guard::Auto`].
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    fn check<P: Program>(&self) -> Result<(), StartError> {
+        let refuse = |what, value, rule| Err(StartError::Setting { what, value, rule });
+        let least = MIN_STACK_BYTES + overhead_bytes::<P>() + 2 * 4096;
+        if !(1..=1024).contains(&self.workers) {
+            return refuse("workers", self.workers, "must be between 1 and 1024");
+        }
+        if !self.stack_bytes.is_power_of_two() || self.stack_bytes < 16 * 1024 {
+            return refuse("stack_bytes", self.stack_bytes, "must be a power of two from 16384");
+        }
+        if self.stack_bytes < least {
+            return refuse("stack_bytes", self.stack_bytes, "too small for this program's header");
+        }
+        if !(1..=PROCESSES_LIMIT).contains(&self.processes_max) {
+            return refuse("processes_max", self.processes_max, "must be between 1 and 2^31");
+        }
+        if self.blocking_threads_max == 0 {
+            return refuse("blocking_threads_max", 0, "must be at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// A running scheduler. Dropping it shuts it down and waits for its workers.
+pub struct Runtime<P: Program> {
+    handle: Handle<P>,
+    threads: Vec<thread::JoinHandle<()>>,
+    processes_max: usize,
+}
+
+impl<P: Program> Runtime<P> {
+    /// Reserves the memory and starts the workers.
+    pub fn start(builder: &Builder) -> Result<Self, StartError> {
+        builder.check::<P>()?;
+        let workers = builder.workers;
+        let cache_max = SlotPool::<P>::cache_max(builder.processes_max, workers);
+        // What the caches of all other workers may hide from the one that spawns.
+        let hidden = (workers - 1) * cache_max;
+        let slots_min = PROCESSES_MIN.min(builder.processes_max) + hidden;
+        let arena = Arena::reserve(
+            builder.processes_max + hidden,
+            slots_min,
+            builder.stack_bytes,
+            builder.guard,
+        )?;
+        let processes_max = arena.slots() - hidden;
+        if processes_max < builder.processes_max {
+            tracing::warn!(
+                asked = builder.processes_max,
+                processes_max,
+                "address space is scarce: fewer processes than asked for"
+            );
+        }
+        let room = builder.stack_bytes - overhead_bytes::<P>() - arena.guard_bytes();
+        let queues: Vec<_> = (0..workers).map(|_| Queue::new_fifo()).collect();
+        let shared = Shared {
+            slots: SlotPool::new(arena, cache_max),
+            injector: Injector::new(),
+            stealers: queues.iter().map(Queue::stealer).collect(),
+            idle: Idle::new(workers),
+            timers: (0..workers).map(Timers::new).collect(),
+            counters: (0..=workers).map(|_| CachePadded::default()).collect(),
+            closing: Closing::new(workers),
+            blocking: BlockingPool::new(builder.blocking_threads_max),
+            epoch: Instant::now(),
+            gate: RwLock::new(true),
+            extra_max: (room - MIN_STACK_BYTES).min(MAX_EXTRA) & !15,
+        };
+        let handle = Handle(Arc::new(shared));
+        let mut runtime = Self { handle, threads: Vec::with_capacity(workers), processes_max };
+        for (id, queue) in queues.into_iter().enumerate() {
+            runtime.start_worker(id, queue, workers)?;
+        }
+        Ok(runtime)
+    }
+
+    fn start_worker(
+        &mut self,
+        id: usize,
+        queue: Queue<Slot<P>>,
+        workers: usize,
+    ) -> Result<(), StartError> {
+        let handle = self.handle.clone();
+        let work = move || {
+            precise_timers();
+            let core = Core::new(id, handle, queue);
+            core.main();
+        };
+        match thread::Builder::new().name(format!("lunatic-worker-{id}")).spawn(work) {
+            Ok(thread) => {
+                self.threads.push(thread);
+                Ok(())
+            }
+            Err(source) => {
+                // Those that will never come have left, so that the others' shutdown (in our drop) completes.
+                (id..workers).for_each(|_| {
+                    self.handle.shared().closing.leave();
+                });
+                Err(StartError::Thread { worker: id, source })
+            }
+        }
+    }
+
+    /// The handle for all threads.
+    pub fn handle(&self) -> &Handle<P> {
+        &self.handle
+    }
+
+    /// How many processes may live at once: what was asked for, or what address space allowed.
+    pub fn processes_max(&self) -> usize {
+        self.processes_max
+    }
+
+    /// Waits until somebody has shut the runtime down and every process has ended.
+    pub fn join(mut self) {
+        self.wait();
+    }
+
+    /// Shuts down and waits until every process has ended. Not from a worker.
+    pub fn shutdown_and_join(self) {
+        self.handle.shutdown();
+        self.join();
+    }
+
+    fn wait(&mut self) {
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                // The scheduler's own code panicked: its invariants are gone, and processes may never end.
+                eprintln!("lunatic-scheduler: a worker thread panicked; this is a bug in lunatic");
+                std::process::abort();
+            }
+        }
+    }
+}
+
+impl<P: Program> Drop for Runtime<P> {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+        self.wait();
+    }
+}
+
+/// Asks the kernel not to round this thread's waits up (by 50 µs, by default).
+fn precise_timers() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: changes one scheduling attribute of the calling thread; failure leaves timers a little late.
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1)
+    };
+}

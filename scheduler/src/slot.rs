@@ -1,0 +1,299 @@
+//! A slot: header, room for the engine, guarded stack; and the fiber that runs on it.
+//!
+//! ```text
+//! slot low                                                                    slot high
+//! | guard | stack grows down <------ | extra (<= MAX_EXTRA) | Header | colour |
+//! ```
+//!
+//! Header, extra and the top of the stack share a page when they are small. Equal addresses modulo the page would make all
+//! headers compete for the same few cache sets, so a header is shifted down by a *colour* that depends on its index.
+//!
+//! Parties: observers may read `state` and push to `arrivals`, at any time, for ever: header memory is never given back
+//! and all-zero memory is a valid header of a free slot. Everything else belongs to the *owner* of the process (see
+//! `state.rs`): the worker that builds, runs or reaps it; while the fiber runs, worker and fiber are one thread.
+//!
+//! This file holds the crate's dealings with `corosensei`.
+#![allow(clippy::multiple_unsafe_ops_per_block)] // `&mut *cell.get()` is one argument, but counts as two operations.
+
+use crate::{
+    Program,
+    arena::Arena,
+    mailbox::{Arrivals, Inbox},
+    pid::Pid,
+    process::Process,
+    state::State,
+    worker::Core,
+};
+use corosensei::{
+    Coroutine, CoroutineResult, Yielder,
+    stack::{Stack, StackPointer},
+    trap::CoroutineTrapHandler,
+};
+use std::{
+    any::Any,
+    cell::{Cell, UnsafeCell},
+    mem::MaybeUninit,
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr::NonNull,
+};
+
+/// The most that may be set aside between header and stack.
+pub const MAX_EXTRA: usize = 32 * 1024;
+
+/// Distinct colours, one cache line apart. By feel: 16 lines spread hot headers over a quarter of the 64 sets a page
+/// covers and cost at most 1 KiB of the page that header and stack share.
+const COLOURS: usize = 16;
+const CACHE_LINE: usize = 64;
+
+/// What a fiber asks of its worker when it suspends.
+#[derive(Clone, Copy)]
+pub(crate) enum Command {
+    Park,
+    Yield,
+    Exit,
+}
+
+/// How a body came to its end by itself.
+pub(crate) enum Finish {
+    Returned,
+    Panicked(String),
+    Trapped,
+}
+
+pub(crate) type Fiber = Coroutine<(), Command, Finish, SlotStack>;
+pub(crate) type FiberYielder = Yielder<(), Command>;
+
+/// The part of a slot a fiber runs on; a view, the arena owns the memory.
+pub(crate) struct SlotStack {
+    high: StackPointer,
+    low: StackPointer,
+}
+
+// SAFETY: `low..high` is the part of a slot below header and extra; its lowest page is the slot's guard (`Arena`), and the
+// builder and `spawn` refuse sizes that leave less than `MIN_STACK_BYTES` above it. Both ends are 16-aligned.
+unsafe impl Stack for SlotStack {
+    fn base(&self) -> StackPointer {
+        self.high
+    }
+    fn limit(&self) -> StackPointer {
+        self.low
+    }
+}
+
+/// The type-stable top of a slot.
+#[repr(C, align(64))]
+pub(crate) struct Header<P: Program> {
+    pub(crate) state: State,
+    pub(crate) arrivals: Arrivals<P::Message>,
+    /// The worker that resumed the fiber last: valid while the fiber runs.
+    pub(crate) worker: Cell<*const Core<P>>,
+    /// The fiber's way out; set when the body starts, valid while it runs.
+    pub(crate) yielder: Cell<*const FiberYielder>,
+    index: Cell<u32>,
+    low: Cell<usize>,
+    guard_bytes: Cell<usize>,
+    stack_high: Cell<usize>,
+    inbox: UnsafeCell<Inbox<P::Message>>,
+    fiber: UnsafeCell<MaybeUninit<Fiber>>,
+    program: UnsafeCell<MaybeUninit<P>>,
+}
+
+/// A pointer to the header of a slot that has been used at least once, in an arena that lives.
+pub(crate) struct Slot<P: Program>(NonNull<Header<P>>);
+
+impl<P: Program> Clone for Slot<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<P: Program> Copy for Slot<P> {}
+
+// SAFETY: a slot is an address; what may be done with it from where is the header's protocol. Programs and messages, which
+// travel with it, are `Send` by the bounds of `Program`.
+unsafe impl<P: Program> Send for Slot<P> {}
+
+impl<P: Program> Header<P> {
+    /// Where the program of this header lies. Reads nothing.
+    pub(crate) fn program_of(header: NonNull<Self>) -> *mut P {
+        header.as_ptr().wrapping_byte_add(std::mem::offset_of!(Self, program)).cast()
+    }
+}
+
+/// Where in each slot the header lies.
+fn header_offset<P: Program>(arena: &Arena, index: u32) -> usize {
+    let colour = index as usize % COLOURS * CACHE_LINE;
+    arena.slot_bytes() - size_of::<Header<P>>() - colour
+}
+
+/// Bytes of a slot that neither extra nor stack can use.
+pub(crate) fn overhead_bytes<P: Program>() -> usize {
+    size_of::<Header<P>>() + COLOURS * CACHE_LINE
+}
+
+impl<P: Program> Slot<P> {
+    /// The slot `index` of the arena.
+    ///
+    /// # Safety
+    /// The arena must hold slots for this `P` only and outlive every use of the result.
+    pub(crate) unsafe fn at(arena: &Arena, index: u32) -> Self {
+        Self(arena.pointer(index, header_offset::<P>(arena, index)).cast())
+    }
+
+    pub(crate) fn header<'a>(self) -> &'a Header<P> {
+        // SAFETY: `at`'s contract: the memory is a header (all-zero or initialised) and lives; all fields are cells or
+        // atomics, so shared references are always right.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(crate) fn pointer(self) -> NonNull<Header<P>> {
+        self.0
+    }
+
+    /// The slot behind a process handle.
+    ///
+    /// # Safety
+    /// The runtime that made the handle must be alive.
+    pub(crate) unsafe fn from_pointer(pointer: NonNull<Header<P>>) -> Self {
+        Self(pointer)
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        self.header().index.get()
+    }
+
+    pub(crate) fn low(self) -> usize {
+        self.header().low.get()
+    }
+
+    pub(crate) fn guard_bytes(self) -> usize {
+        self.header().guard_bytes.get()
+    }
+
+    pub(crate) fn stack_high(self) -> usize {
+        self.header().stack_high.get()
+    }
+
+    /// Owner, once before the first tenant: notes where the slot lies.
+    pub(crate) fn settle(self, arena: &Arena, index: u32) {
+        self.header().index.set(index);
+        self.header().low.set(arena.slot(index).start);
+        self.header().guard_bytes.set(arena.guard_bytes());
+    }
+
+    /// Owner of a free slot: makes a tenant; the caller must queue it. If `init` panics the slot is still free.
+    pub(crate) fn build(
+        self,
+        extra: usize,
+        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
+    ) -> Pid {
+        let header = self.header();
+        let generation = header.state.next_generation();
+        let pid = Pid::new(self.index(), generation);
+        debug_assert!(extra <= MAX_EXTRA, "the caller checks the size");
+        // SAFETY: `extra` is at most MAX_EXTRA, which the builder has checked to fit below every header.
+        let place = unsafe { self.0.cast::<u8>().sub(extra.next_multiple_of(16)) };
+        let process = Process::new(self, pid);
+        let program = init(pid, process, place);
+        // SAFETY: the slot is free and ours, so nobody else looks at `program`.
+        unsafe { (*header.program.get()).write(program) };
+        let high = StackPointer::new(place.as_ptr() as usize).expect("the arena is not at zero");
+        let low = StackPointer::new(self.low()).expect("the arena is not at zero");
+        header.stack_high.set(high.get());
+        let fiber = Coroutine::with_stack(SlotStack { high, low }, move |yielder, ()| {
+            body(process, yielder)
+        });
+        // SAFETY: as for `program`.
+        unsafe { (*header.fiber.get()).write(fiber) };
+        header.arrivals.open(generation);
+        header.state.publish(generation);
+        pid
+    }
+
+    /// Owner: the pid of the present tenant.
+    pub(crate) fn pid(self) -> Option<Pid> {
+        Some(Pid::new(self.index(), self.header().state.living_generation()?))
+    }
+
+    /// The program of the present tenant; valid from `build` to `take_program`.
+    pub(crate) fn program(self) -> *mut P {
+        Header::program_of(self.0)
+    }
+
+    /// Owner: moves the program out.
+    ///
+    /// # Safety
+    /// Once for each `build`, after the fiber has ended.
+    pub(crate) unsafe fn take_program(self) -> P {
+        // SAFETY: `build` initialised it and, by the contract, nobody has moved it out.
+        unsafe { self.program().read() }
+    }
+
+    /// Owner: runs the body until it suspends or ends.
+    ///
+    /// # Safety
+    /// The process must be RUNNING on the calling worker, between `build` and `bury`.
+    pub(crate) unsafe fn resume(self) -> CoroutineResult<Command, Finish> {
+        // SAFETY: `build` initialised the fiber; as the process runs here and now, nobody else touches it.
+        let fiber = unsafe { (*self.header().fiber.get()).assume_init_mut() };
+        fiber.resume(())
+    }
+
+    /// Owner: abandons the fiber wherever it is.
+    ///
+    /// # Safety
+    /// Once for each `build`; the fiber must not be running.
+    pub(crate) unsafe fn bury(self) {
+        // SAFETY: `build` initialised the fiber, and we are its owner.
+        let fiber = unsafe { (*self.header().fiber.get()).assume_init_mut() };
+        if !fiber.done() {
+            // SAFETY: `Program`'s contract: nothing on the stack needs to be dropped for soundness. A fiber that was
+            // never started holds only a `Process`, which is `Copy`.
+            unsafe { fiber.force_reset() };
+        }
+        // SAFETY: initialised, and by the contract not dropped before. Dropping a finished coroutine frees nothing.
+        unsafe { std::ptr::drop_in_place(fiber) };
+    }
+
+    /// Where a fault on this fiber's stack leads.
+    pub(crate) fn trap_handler(self) -> CoroutineTrapHandler<Finish> {
+        // SAFETY: asked only while the fiber runs on this thread (`current.rs`), so it is initialised; shared access to
+        // two plain fields that never change while it lives.
+        unsafe { (*self.header().fiber.get()).assume_init_ref() }.trap_handler()
+    }
+
+    /// Owner: mailbox access.
+    pub(crate) fn with_inbox<R>(
+        self,
+        f: impl FnOnce(&mut Inbox<P::Message>, &Arrivals<P::Message>) -> R,
+    ) -> R {
+        let header = self.header();
+        // The inbox is moved out for the time of the call, so that whatever a filter or a destructor does, there is
+        // never a second reference to it.
+        // SAFETY: the caller is the owner (`Worker::receive` and `Core::end` check or know it).
+        let mut inbox = unsafe { std::ptr::replace(header.inbox.get(), Inbox::new()) };
+        let result = f(&mut inbox, &header.arrivals);
+        // SAFETY: as above.
+        unsafe { header.inbox.get().write(inbox) };
+        result
+    }
+}
+
+/// What runs at the root of every fiber's stack.
+fn body<P: Program>(process: Process<P>, yielder: &FiberYielder) -> Finish {
+    process.header_on_fiber().yielder.set(yielder);
+    match catch_unwind(AssertUnwindSafe(|| P::run(process))) {
+        Ok(()) => Finish::Returned,
+        Err(payload) => Finish::Panicked(panic_message(payload)),
+    }
+}
+
+/// The words of a panic.
+pub(crate) fn panic_message(payload: Box<dyn Any + Send>) -> String {
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => match payload.downcast::<&'static str>() {
+            Ok(text) => (*text).to_owned(),
+            Err(_) => String::from("a panic without a message"),
+        },
+    }
+}

@@ -1,0 +1,306 @@
+//! The state word of a process: which tenant, where it is in its life, and whether it has been killed.
+//!
+//! Parties: the *owner* (the worker that popped the process from a queue, or is building or reaping it) and *observers*
+//! (anybody with a pid: wakers, killers, senders).
+//!
+//! ```text
+//!          publish          start             park
+//!   FREE ----------> QUEUED -----> RUNNING ----------> IDLE
+//!    ^                 ^  ^           |  \  wake          | wake, kill
+//!    |                 |  '- yield ---|   '-> NOTIFIED    |
+//!    | free            '--------------|-------- park -----+--> QUEUED
+//!    '------ DYING <------ finish ----'
+//! ```
+//!
+//! Protocol. Whoever moves the word into QUEUED must put the process into exactly one run queue; whoever pops it is the
+//! owner until it leaves RUNNING/NOTIFIED. So a queue never holds a process twice, and an entry in a queue is never stale.
+//! The kill bit may be set in any living state and is obeyed by the owner at its next transition.
+//!
+//! Ordering: every transition of a living word is a read-modify-write with `AcqRel`, also those that change nothing: a
+//! waker whose news the owner must see (a message, a channel's wait list) writes the news first and then this word; the
+//! owner reads this word first and then looks for news. As all of them are read-modify-writes of one word, one of the two
+//! comes first, and either the waker finds the owner parked or the owner sees the waker's news. FREE and DYING words
+//! belong to the owner alone (observers' operations fail on them without writing), so it leaves them with plain stores.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// Nobody lives in the slot; the generation is that of the *next* tenant. Zero, so that fresh memory is a free slot.
+const FREE: u64 = 0;
+/// Suspended, in no queue: somebody must wake it.
+const IDLE: u64 = 1;
+/// In exactly one run queue (or on its way there in the hands of whoever made the transition).
+const QUEUED: u64 = 2;
+/// A worker runs it.
+const RUNNING: u64 = 3;
+/// A worker runs it, and it has been woken since: its next park does not suspend.
+const NOTIFIED: u64 = 4;
+/// Its body has ended; its owner is reaping it. For everybody else it no longer exists.
+const DYING: u64 = 5;
+/// The bits of the above.
+const LIFE: u64 = 7;
+/// It must not run its body again: the owner ends it at the next transition. Excludes FREE and DYING.
+const KILL: u64 = 8;
+/// The generation lies above.
+const GENERATION_SHIFT: u32 = 32;
+
+/// One reading of the word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Snapshot(u64);
+
+impl Snapshot {
+    fn life(self) -> u64 {
+        self.0 & LIFE
+    }
+    fn killed(self) -> bool {
+        self.0 & KILL != 0
+    }
+    fn generation(self) -> u32 {
+        (self.0 >> GENERATION_SHIFT) as u32
+    }
+    fn alive(self) -> bool {
+        matches!(self.life(), IDLE | QUEUED | RUNNING | NOTIFIED)
+    }
+    fn with_life(self, life: u64) -> Self {
+        Self(self.0 & !LIFE | life)
+    }
+}
+
+/// What an observer owes after `wake` or `kill`.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Signal {
+    /// The caller made it QUEUED and must put it into a run queue.
+    Enqueue,
+    /// Somebody else sees to it.
+    Noted,
+    /// No such process (any more).
+    Gone,
+}
+
+/// What the owner owes after `start`.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Start {
+    /// Resume the body.
+    Run,
+    /// End it: it was killed.
+    Killed,
+}
+
+/// What the owner owes after `park` or `yielded`.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Rest {
+    /// Nothing: it is IDLE and no longer the caller's.
+    Parked,
+    /// It is QUEUED and the caller must put it into a run queue.
+    Enqueue,
+    /// End it: it was killed. It is still RUNNING and the caller's.
+    Killed,
+}
+
+/// The word. Default ordering `AcqRel` (see above); weaker ones are argued where they stand.
+pub(crate) struct State(AtomicU64);
+
+impl State {
+    #[cfg(any(test, loom))]
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(FREE))
+    }
+
+    fn load(&self) -> Snapshot {
+        // Acquire: a reader that finds a living tenant may then touch what `publish` released.
+        Snapshot(self.0.load(Ordering::Acquire))
+    }
+
+    /// Is tenant `generation` alive?
+    pub(crate) fn is_alive(&self, generation: u32) -> bool {
+        let now = self.load();
+        now.alive() && now.generation() == generation
+    }
+
+    /// Some tenant is alive: its generation. Only the sweep at shutdown asks.
+    pub(crate) fn living_generation(&self) -> Option<u32> {
+        let now = self.load();
+        now.alive().then(|| now.generation())
+    }
+
+    /// Owner of a free slot: the generation its next tenant will have.
+    pub(crate) fn next_generation(&self) -> u32 {
+        let now = self.load();
+        assert!(now.life() == FREE, "a slot that is given out must be free");
+        now.generation()
+    }
+
+    /// Owner of a free slot: the tenant is built. The caller must put it into a run queue.
+    pub(crate) fn publish(&self, generation: u32) {
+        // Release: publishes header and mailbox to observers. A store suffices: nobody else writes a FREE word.
+        self.0.store(u64::from(generation) << GENERATION_SHIFT | QUEUED, Ordering::Release);
+    }
+
+    /// Worker that popped it: QUEUED -> RUNNING.
+    pub(crate) fn start(&self) -> Start {
+        // Only the popper may leave QUEUED, and a killer only sets its bit: so one addition, no loop.
+        let was = Snapshot(self.0.fetch_add(RUNNING - QUEUED, Ordering::AcqRel));
+        debug_assert!(was.life() == QUEUED, "only queued processes are popped");
+        if was.killed() { Start::Killed } else { Start::Run }
+    }
+
+    /// Owner: the body wants to sleep. RUNNING -> IDLE, NOTIFIED -> QUEUED.
+    pub(crate) fn park(&self) -> Rest {
+        self.rest(|now| if now.life() == NOTIFIED { QUEUED } else { IDLE })
+    }
+
+    /// Owner: the body wants to go to the back of the queue.
+    pub(crate) fn yielded(&self) -> Rest {
+        // A pending notification is used up: the body runs again anyway and looks around.
+        self.rest(|_| QUEUED)
+    }
+
+    fn rest(&self, target: impl Fn(Snapshot) -> u64) -> Rest {
+        // Relaxed: a guess; the exchange below decides and orders.
+        let mut now = Snapshot(self.0.load(Ordering::Relaxed));
+        loop {
+            debug_assert!(matches!(now.life(), RUNNING | NOTIFIED), "only the runner may rest it");
+            if now.killed() {
+                return Rest::Killed;
+            }
+            let life = target(now);
+            match self.0.compare_exchange_weak(
+                now.0,
+                now.with_life(life).0,
+                Ordering::AcqRel,
+                Ordering::Relaxed, // a failed exchange only refreshes the guess
+            ) {
+                Ok(_) if life == IDLE => return Rest::Parked,
+                Ok(_) => return Rest::Enqueue,
+                Err(seen) => now = Snapshot(seen),
+            }
+        }
+    }
+
+    /// Observer: make sure it looks around once more.
+    pub(crate) fn wake(&self, generation: u32) -> Signal {
+        self.signal(generation, |now| match now.life() {
+            IDLE => now.with_life(QUEUED),
+            RUNNING => now.with_life(NOTIFIED),
+            _ => now,
+        })
+    }
+
+    /// Observer: make sure it ends soon. A second kill changes nothing.
+    pub(crate) fn kill(&self, generation: u32) -> Signal {
+        self.signal(generation, |now| {
+            let life = if now.life() == IDLE { QUEUED } else { now.life() };
+            Snapshot(now.with_life(life).0 | KILL)
+        })
+    }
+
+    fn signal(&self, generation: u32, change: impl Fn(Snapshot) -> Snapshot) -> Signal {
+        // Relaxed: a guess, as in `rest`. A word once seen with another generation never comes back to ours.
+        let mut now = Snapshot(self.0.load(Ordering::Relaxed));
+        loop {
+            if now.generation() != generation || !now.alive() {
+                return Signal::Gone;
+            }
+            let next = change(now);
+            match self.0.compare_exchange_weak(now.0, next.0, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if now.life() == IDLE => return Signal::Enqueue,
+                Ok(_) => return Signal::Noted,
+                Err(seen) => now = Snapshot(seen),
+            }
+        }
+    }
+
+    /// Owner: the body has ended; from here on it does not exist for others.
+    ///
+    /// The owner is the worker that runs it or, at shutdown when no worker runs any more, the sweeper.
+    pub(crate) fn finish(&self) {
+        // Relaxed: the owner knows that the word is alive; the generation cannot change under it.
+        let generation = Snapshot(self.0.load(Ordering::Relaxed)).generation();
+        let dying = u64::from(generation) << GENERATION_SHIFT | DYING;
+        let was = Snapshot(self.0.swap(dying, Ordering::AcqRel));
+        assert!(was.alive(), "a process ends once");
+    }
+
+    /// Owner: reaped. Returns whether the slot may have another tenant; one whose generations have run out may not.
+    pub(crate) fn free(&self) -> bool {
+        // Relaxed, and a store below: nobody else writes a DYING word.
+        let now = Snapshot(self.0.load(Ordering::Relaxed));
+        debug_assert!(now.life() == DYING, "only the reaped are freed");
+        let Some(next) = now.generation().checked_add(1) else { return false };
+        // Release: whoever sees the slot free sees it reaped.
+        self.0.store(u64::from(next) << GENERATION_SHIFT | FREE, Ordering::Release);
+        true
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn running() -> State {
+        let state = State::new();
+        state.publish(0);
+        assert_eq!(state.start(), Start::Run);
+        state
+    }
+
+    #[test]
+    fn a_wake_reaches_every_living_state_once() {
+        let state = running();
+        assert_eq!(state.wake(0), Signal::Noted);
+        assert_eq!(state.wake(0), Signal::Noted);
+        assert_eq!(state.park(), Rest::Enqueue);
+        assert_eq!(state.wake(0), Signal::Noted);
+        assert_eq!(state.start(), Start::Run);
+        assert_eq!(state.park(), Rest::Parked);
+        assert_eq!(state.wake(0), Signal::Enqueue);
+        assert_eq!(state.wake(0), Signal::Noted);
+    }
+
+    #[test]
+    fn a_kill_reaches_every_living_state() {
+        let queued = State::new();
+        queued.publish(0);
+        assert_eq!(queued.kill(0), Signal::Noted);
+        assert_eq!(queued.start(), Start::Killed);
+
+        let parking = running();
+        assert_eq!(parking.kill(0), Signal::Noted);
+        assert_eq!(parking.park(), Rest::Killed);
+        assert_eq!(parking.yielded(), Rest::Killed);
+
+        let idle = running();
+        assert_eq!(idle.park(), Rest::Parked);
+        assert_eq!(idle.kill(0), Signal::Enqueue);
+        assert_eq!(idle.kill(0), Signal::Noted);
+        assert_eq!(idle.start(), Start::Killed);
+    }
+
+    #[test]
+    fn the_dead_and_the_unborn_do_not_hear() {
+        let state = State::new();
+        assert_eq!(state.wake(0), Signal::Gone);
+        state.publish(0);
+        assert_eq!(state.wake(1), Signal::Gone);
+        assert_eq!(state.start(), Start::Run);
+        state.finish();
+        assert_eq!(state.kill(0), Signal::Gone);
+        assert!(!state.is_alive(0));
+        assert!(state.free());
+        assert_eq!(state.wake(0), Signal::Gone);
+        assert_eq!(state.next_generation(), 1);
+        assert_eq!(state.wake(1), Signal::Gone);
+    }
+
+    #[test]
+    fn a_slot_whose_generations_run_out_is_retired() {
+        let state = State::new();
+        state.publish(u32::MAX);
+        assert_eq!(state.start(), Start::Run);
+        state.finish();
+        assert!(!state.free());
+        assert_eq!(state.wake(u32::MAX), Signal::Gone);
+    }
+}

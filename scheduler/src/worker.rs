@@ -1,0 +1,499 @@
+//! A worker: one thread that runs processes.
+//!
+//! Parties: the worker's own thread owns everything in `Core`; others reach it only through what lies in `Shared`: the stealing
+//! end of its queue, its timers, its bed. Code of a program runs on the worker's stack in three places: `spawn`'s
+//! `init`, `Process::on_worker` and `Program::ended`; it gets a `Worker`, a borrow that cannot leave that stack.
+//!
+//! Order of service: every `INJECTOR_EVERY` turns the shared injector; otherwise the process woken last (`next`, at most
+//! `NEXT_RUNS` times in a row, so that two processes that wake each other cannot starve the rest), then the own queue, first
+//! in first out, then the injector, then other workers' queues, then sleep (`park/README.md`).
+//!
+//! Invariant: a slot in a queue or in `next` is QUEUED, and QUEUED slots are in exactly one such place (`state.rs`).
+
+use crate::{
+    End, Program,
+    counters::Block,
+    current::Current,
+    park::Woken,
+    pid::Pid,
+    pool::{Cache, SpawnError},
+    process::Process,
+    runtime::{Handle, Shared},
+    slot::{Command, Finish, Header, Slot, panic_message},
+    state::{Rest, Signal, Start},
+    timer::{NEVER, TimerId},
+};
+use corosensei::CoroutineResult;
+use crossbeam_deque::{Steal, Worker as Queue};
+use std::{
+    cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr::NonNull,
+    time::{Duration, Instant},
+};
+
+/// Turns between two looks at the injector. By feel, prime as in Go and tokio so that it falls into no pattern.
+const INJECTOR_EVERY: u32 = 61;
+/// Runs out of `next` before the queue is served. By feel: long enough for a ping-pong to stay warm, short enough that the
+/// queue's head waits for some microseconds.
+const NEXT_RUNS: u32 = 16;
+/// Parks between two looks at the clock while timers are pending (yields look each time). By feel: slices that end in a park are
+/// short.
+const PARKS_PER_CLOCK: u32 = 4;
+/// Rounds over all queues before a searcher sleeps, and pauses between them. By feel: some microseconds, about the price of the
+/// sleep and the wake-up it may save.
+const SEARCH_ROUNDS: u32 = 4;
+const SEARCH_PAUSES: u32 = 64;
+
+/// What a worker's thread owns.
+pub(crate) struct Core<P: Program> {
+    id: usize,
+    handle: Handle<P>,
+    queue: Queue<Slot<P>>,
+    next: Cell<Option<Slot<P>>>,
+    next_runs: Cell<u32>,
+    turn: Cell<u32>,
+    clock_in: Cell<u32>,
+    random: Cell<u32>,
+    cache: RefCell<Cache>,
+    current: Current,
+}
+
+/// What code on a worker's stack may do. Borrowed from the worker; cannot be kept.
+pub struct Worker<'a, P: Program> {
+    core: &'a Core<P>,
+    /// The process on whose behalf the code runs.
+    process: Option<Process<P>>,
+}
+
+impl<P: Program> Core<P> {
+    pub(crate) fn new(id: usize, handle: Handle<P>, queue: Queue<Slot<P>>) -> Self {
+        Self {
+            id,
+            handle,
+            queue,
+            next: Cell::new(None),
+            next_runs: Cell::new(0),
+            turn: Cell::new(0),
+            clock_in: Cell::new(0),
+            random: Cell::new(0x9E37_79B9 ^ id as u32),
+            cache: RefCell::default(),
+            current: Current::new::<P>(),
+        }
+    }
+
+    fn shared(&self) -> &Shared<P> {
+        self.handle.shared()
+    }
+
+    fn counters(&self) -> &Block {
+        &self.shared().counters[self.id]
+    }
+
+    /// The thread's life.
+    pub(crate) fn main(&self) {
+        self.current.announce(|| {
+            while !self.shared().closing.requested() {
+                self.fire_timers();
+                match self.take() {
+                    Some(slot) => self.run(slot),
+                    None => self.idle(),
+                }
+            }
+            if self.shared().closing.leave() {
+                self.sweep();
+            }
+        });
+    }
+
+    /// The next process to run, from nearby.
+    fn take(&self) -> Option<Slot<P>> {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        if turn.is_multiple_of(INJECTOR_EVERY)
+            && let Steal::Success(slot) = self.shared().injector.steal()
+        {
+            return Some(slot);
+        }
+        if let Some(slot) = self.next.take() {
+            let runs = self.next_runs.get() + 1;
+            if runs <= NEXT_RUNS {
+                self.next_runs.set(runs);
+                return Some(slot);
+            }
+            self.queue.push(slot);
+        }
+        self.next_runs.set(0);
+        self.queue.pop().or_else(|| self.take_injected())
+    }
+
+    #[cold]
+    fn take_injected(&self) -> Option<Slot<P>> {
+        loop {
+            match self.shared().injector.steal_batch_and_pop(&self.queue) {
+                Steal::Success(slot) => return Some(slot),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+
+    /// To the front: runs next here, unless something else is woken meanwhile.
+    fn push_next(&self, slot: Slot<P>) {
+        if let Some(displaced) = self.next.replace(Some(slot)) {
+            self.push_back(displaced);
+        }
+    }
+
+    /// To the back, where others may steal it.
+    fn push_back(&self, slot: Slot<P>) {
+        self.queue.push(slot);
+        if self.shared().workers() > 1 {
+            self.shared().idle.notify();
+        }
+    }
+
+    /// Runs a process until its next scheduling point.
+    fn run(&self, slot: Slot<P>) {
+        let header = slot.header();
+        if header.state.start() == Start::Killed {
+            return self.end(slot, End::Killed);
+        }
+        self.counters().switches.add(1);
+        header.worker.set(self);
+        self.current.set(slot.pointer());
+        // SAFETY: `start` made it RUNNING here, and it was popped, so it has been built and not buried.
+        let result = unsafe { slot.resume() };
+        self.current.clear();
+        match result {
+            CoroutineResult::Yield(Command::Park) => {
+                self.clock_in.set(self.clock_in.get().saturating_sub(1));
+                match header.state.park() {
+                    Rest::Parked => {} // no longer ours: do not touch
+                    Rest::Enqueue => self.push_next(slot),
+                    Rest::Killed => self.end(slot, End::Killed),
+                }
+            }
+            CoroutineResult::Yield(Command::Yield) => {
+                self.clock_in.set(0);
+                match header.state.yielded() {
+                    Rest::Parked => unreachable!("a yield does not park"),
+                    Rest::Enqueue => self.push_back(slot),
+                    Rest::Killed => self.end(slot, End::Killed),
+                }
+            }
+            CoroutineResult::Yield(Command::Exit) => self.end(slot, End::Exited),
+            CoroutineResult::Return(Finish::Returned) => self.end(slot, End::Returned),
+            CoroutineResult::Return(Finish::Trapped) => self.end(slot, End::Trapped),
+            CoroutineResult::Return(Finish::Panicked(text)) => self.end(slot, End::Panicked(text)),
+        }
+    }
+
+    /// Reaps a process whose body will not run again, and frees its slot.
+    fn end(&self, slot: Slot<P>, how: End) {
+        slot.header().state.finish();
+        self.counters().ended(&how);
+        // SAFETY: `finish` succeeds once in a life, and the fiber is suspended, finished or was never started.
+        unsafe { slot.bury() };
+        // SAFETY: as above: once, and after the end.
+        let program = unsafe { slot.take_program() };
+        let reaped = catch_unwind(AssertUnwindSafe(|| {
+            let dropped = slot.with_inbox(|inbox, arrivals| inbox.close(arrivals));
+            if dropped > 0 {
+                self.counters().dropped.add(dropped);
+            }
+            program.ended(&Worker { core: self, process: None }, how);
+        }));
+        if let Err(payload) = reaped {
+            tracing::error!(panic = panic_message(payload), "the end of a process panicked");
+        }
+        if slot.header().state.free() {
+            self.shared().slots.give(&mut self.cache.borrow_mut(), slot.index());
+        }
+    }
+
+    /// Runs `f` on the worker's stack on behalf of the process whose fiber waits meanwhile.
+    #[inline]
+    pub(crate) fn visit<R>(
+        &self,
+        process: Process<P>,
+        f: impl FnOnce(&Worker<'_, P>, &mut P) -> R,
+    ) -> R {
+        /// Puts the fiber back as the current one, also when `f` panics.
+        struct Back<'a, P: Program>(&'a Current, NonNull<Header<P>>);
+        impl<P: Program> Drop for Back<'_, P> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+        self.current.clear();
+        let _back = Back(&self.current, process.header_pointer());
+        // SAFETY: the process runs, so its program is there; whoever uses `Process::program` answers for aliasing.
+        let program = unsafe { &mut *process.program() };
+        f(&Worker { core: self, process: Some(process) }, program)
+    }
+
+    /// Wakes the processes whose time has come. Reads the clock only if a timer is pending and some time may have passed.
+    #[inline]
+    fn fire_timers(&self) {
+        if self.shared().timers[self.id].next() != NEVER && self.clock_in.get() == 0 {
+            self.fire_due();
+        }
+    }
+
+    #[cold]
+    fn fire_due(&self) {
+        self.clock_in.set(PARKS_PER_CLOCK);
+        let timers = &self.shared().timers[self.id];
+        let now = self.shared().now();
+        if timers.next() <= now {
+            let fired = timers.fire(now, |pid| {
+                self.wake(pid);
+            });
+            self.counters().timers_fired.add(fired);
+        }
+    }
+
+    fn wake(&self, pid: Pid) -> bool {
+        let Some(slot) = self.shared().slots.lookup(pid) else { return false };
+        self.deliver(slot, slot.header().state.wake(pid.generation()))
+    }
+
+    fn deliver(&self, slot: Slot<P>, signal: Signal) -> bool {
+        match signal {
+            Signal::Enqueue => self.push_next(slot),
+            Signal::Noted => {}
+            Signal::Gone => return false,
+        }
+        true
+    }
+
+    /// No work nearby: search, then sleep. Returns when there may be work, with whatever was found queued or run.
+    fn idle(&self) {
+        let idle = &self.shared().idle;
+        let mut searching = idle.start_searching();
+        if searching {
+            if let Some(slot) = self.search(SEARCH_ROUNDS) {
+                idle.found();
+                return self.run(slot);
+            }
+        }
+        loop {
+            idle.announce(self.id, searching);
+            if !self.anything_to_do() {
+                self.counters().parks.add(1);
+                idle.sleep(self.id, self.wait_limit());
+            }
+            self.clock_in.set(0);
+            match idle.rise(self.id) {
+                Woken::Plain => return,
+                Woken::Searching => searching = true,
+            }
+            if let Some(slot) = self.search(1) {
+                idle.found();
+                return self.run(slot);
+            }
+        }
+    }
+
+    /// A searcher's look at the injector and every other worker's queue.
+    fn search(&self, rounds: u32) -> Option<Slot<P>> {
+        let shared = self.shared();
+        let workers = shared.workers();
+        for round in 0..rounds {
+            if round > 0 {
+                (0..SEARCH_PAUSES).for_each(|_| std::hint::spin_loop());
+            }
+            if let Some(slot) = self.take_injected() {
+                return Some(slot);
+            }
+            let start = self.random_below(workers);
+            for victim in (start..workers).chain(0..start).filter(|&victim| victim != self.id) {
+                loop {
+                    match shared.stealers[victim].steal_batch_and_pop(&self.queue) {
+                        Steal::Success(slot) => {
+                            self.counters().steals.add(1);
+                            return Some(slot);
+                        }
+                        Steal::Empty => break,
+                        Steal::Retry => {}
+                    }
+                }
+            }
+            if workers == 1 || shared.closing.requested() {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// The last look of a worker that has announced its sleep.
+    fn anything_to_do(&self) -> bool {
+        let shared = self.shared();
+        shared.closing.requested()
+            || !shared.injector.is_empty()
+            || shared.stealers.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// When the earliest timer of this worker is due.
+    fn wait_limit(&self) -> Option<Instant> {
+        let next = self.shared().timers[self.id].next();
+        (next != NEVER).then(|| self.shared().epoch + Duration::from_nanos(next))
+    }
+
+    /// xorshift: good enough to keep searchers from following each other.
+    fn random_below(&self, n: usize) -> usize {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random.set(x);
+        x as usize % n
+    }
+
+    /// The last worker to leave ends every process that still lives.
+    #[cold]
+    fn sweep(&self) {
+        self.shared().close_gate();
+        self.shared().blocking.close();
+        self.next.set(None);
+        for slot in self.shared().slots.opened() {
+            // Nobody runs processes or spawns any more, so nothing leaves or enters life behind our back; wakes and kills
+            // from other threads may still change the word, but not that.
+            if slot.pid().is_some() {
+                self.end(slot, End::Shutdown);
+            }
+        }
+    }
+}
+
+impl<P: Program> Worker<'_, P> {
+    /// Makes a process and queues it. `extra` bytes (at most [`MAX_EXTRA`](crate::MAX_EXTRA)), 16-aligned, uninitialised, are set
+    /// aside for it between its header and its stack; `init` makes the program.
+    pub fn spawn(
+        &self,
+        extra: usize,
+        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
+    ) -> Result<Pid, SpawnError> {
+        /// Gives the slot back if `init` panics.
+        struct Return<'a, P: Program>(&'a Core<P>, u32);
+        impl<P: Program> Drop for Return<'_, P> {
+            fn drop(&mut self) {
+                self.0.shared().slots.give(&mut self.0.cache.borrow_mut(), self.1);
+            }
+        }
+        let core = self.core;
+        let shared = core.shared();
+        shared.check_extra(extra)?;
+        if shared.closing.swept() {
+            return Err(SpawnError::ShuttingDown);
+        }
+        let slot = shared.slots.take(&mut core.cache.borrow_mut())?;
+        let on_panic = Return(core, slot.index());
+        let pid = slot.build(extra, init);
+        std::mem::forget(on_panic);
+        core.counters().spawned.add(1);
+        core.push_back(slot);
+        Ok(pid)
+    }
+
+    /// Puts a message into a mailbox and wakes its owner if need be; gives it back if there is no such process.
+    pub fn send(&self, to: Pid, message: P::Message) -> Result<(), P::Message> {
+        let slot = self.core.shared().push(to, message)?;
+        if let Some(slot) = slot {
+            self.core.deliver(slot, slot.header().state.wake(to.generation()));
+        }
+        self.core.counters().sent.add(1);
+        Ok(())
+    }
+
+    /// Makes a process look around once more; whether there is such a process.
+    pub fn wake(&self, pid: Pid) -> bool {
+        self.core.wake(pid)
+    }
+
+    /// Ends a process at its next scheduling point; whether there is such a process.
+    pub fn kill(&self, pid: Pid) -> bool {
+        let Some(slot) = self.core.shared().slots.lookup(pid) else { return false };
+        self.core.deliver(slot, slot.header().state.kill(pid.generation()))
+    }
+
+    /// Whether the process lives. It may die the next moment.
+    pub fn exists(&self, pid: Pid) -> bool {
+        self.core.shared().exists(pid)
+    }
+
+    /// The oldest message of the calling process's own mailbox that the filter wants; the others stay, in order.
+    ///
+    /// A process that was woken and still waits for mail must ask again before it parks: the wake-up stands for all
+    /// messages that arrived since it last asked.
+    #[track_caller]
+    pub fn receive(
+        &self,
+        process: Process<P>,
+        filter: impl FnMut(&P::Message) -> bool,
+    ) -> Option<P::Message> {
+        self.own_slot(process).with_inbox(|inbox, arrivals| {
+            inbox.receive(arrivals, process.pid().generation(), filter)
+        })
+    }
+
+    /// Like [`receive`](Self::receive), but looks only at messages that came since any were last looked at: for polling again with a
+    /// filter that has refused all the older ones.
+    #[track_caller]
+    pub fn receive_new(
+        &self,
+        process: Process<P>,
+        filter: impl FnMut(&P::Message) -> bool,
+    ) -> Option<P::Message> {
+        self.own_slot(process).with_inbox(|inbox, arrivals| {
+            inbox.receive_new(arrivals, process.pid().generation(), filter)
+        })
+    }
+
+    /// The slot of `process`, which must be the one the worker runs.
+    #[track_caller]
+    fn own_slot(&self, process: Process<P>) -> Slot<P> {
+        assert!(
+            self.process.is_some_and(|own| own.pid() == process.pid()),
+            "a process receives only from its own mailbox"
+        );
+        // SAFETY: it is the running process of this worker, so its runtime lives.
+        unsafe { Slot::from_pointer(process.header_pointer()) }
+    }
+
+    /// Wakes the calling process at `deadline`, once.
+    #[track_caller]
+    pub fn set_timer(&self, deadline: Instant) -> TimerId {
+        let process = self.process.expect("an ended process has no timers");
+        self.set_timer_for(process.pid(), deadline)
+    }
+
+    /// Wakes any process at `deadline`, once.
+    pub fn set_timer_for(&self, pid: Pid, deadline: Instant) -> TimerId {
+        let shared = self.core.shared();
+        // Our own wheel, and we are awake: nobody need be told.
+        let (id, _) = shared.timers[self.core.id].insert(shared.nanos(deadline), pid);
+        id
+    }
+
+    /// Forgets a timer; whether it was still pending.
+    pub fn cancel_timer(&self, id: TimerId) -> bool {
+        self.core.shared().cancel_timer(id)
+    }
+
+    /// Which worker this is, from zero.
+    pub fn id(&self) -> usize {
+        self.core.id
+    }
+
+    /// The process the code runs for; `None` when that one has ended.
+    pub fn process(&self) -> Option<Process<P>> {
+        self.process
+    }
+
+    /// The handle any thread may have.
+    pub fn handle(&self) -> &Handle<P> {
+        &self.core.handle
+    }
+}
