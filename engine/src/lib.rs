@@ -1,1 +1,42 @@
-//! 
+//! Turns WebAssembly modules into process images, and images into instances.
+//!
+//! wasmer compiles; everything from the machine code on is ours. The path of a module:
+//!
+//! 1. `validate` refuses what is not supported, with its name and offset;
+//! 2. `compile` (with the yield points of `meter`) makes machine code, or `cache` finds it on disk;
+//! 3. `image` binds it to the host's functions (`link`) and lays out the block of an instance;
+//! 4. `instance` stamps that block for each process and calls into it;
+//! 5. `builtins` are what compiled code calls back; `signals` and `traps` are how it fails.
+//!
+//! The engine knows no host function and no queue: whoever owns an instance describes the fiber it
+//! runs on through [`Hooks`] and [`signals::FiberHook`]. `standalone` is the smallest such owner.
+
+mod abi;
+mod builtins;
+mod code_map;
+mod compile;
+mod image;
+mod instance;
+mod link;
+mod memory;
+mod meter;
+mod os;
+pub mod signals;
+pub mod standalone;
+mod table;
+mod thunk;
+mod traps;
+mod validate;
+
+pub use abi::VmCtx;
+pub use compile::{Compiled, Compiler, CompilerOptions, OptLevel, Progress};
+pub use image::{Callable, Image};
+pub use instance::{
+    EXIT_FRAME_POINTER_BELOW, EXIT_STACK_POINTER_BELOW, Hooks, Instance, InstantiateError, Limits,
+    exit_backtrace, memory_at, owner_of,
+};
+pub use link::{HostFunction, HostFunctions, LinkError};
+pub use memory::{MEMORY_BYTES_MAX, MemoryError, MemoryPool, PAGE_BYTES};
+pub use traps::{BACKTRACE_FRAMES_MAX, Frame, RawBacktrace, Trap, TrapCode, describe};
+pub use validate::LoadError;
+pub use wasmer_types::{FunctionType, RawValue, Type};

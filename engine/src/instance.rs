@@ -1,0 +1,399 @@
+//! One process's instance: a block of memory that compiled code knows as its `VMContext`, a linear
+//! memory, and what the builtins need beside them.
+//!
+//! **Making one** is copying the image's template into the block, adding the block's address to the
+//! words that the image lists, and placing the memory. The block belongs to whoever makes the
+//! instance (the scheduler keeps it in the process's slot) and must outlive it.
+//!
+//! **Who may touch it**: the thread that runs the process, or that holds it suspended. Nothing
+//! here is shared between processes but the image, which never changes.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::ptr::NonNull;
+
+use wasmer::sys::vm::{TrapCode, VMTrampoline};
+use wasmer_types::RawValue;
+
+use crate::abi::{FuncRef, NOWHERE, VmCtx};
+use crate::image::{Callable, Image, ImageInner};
+use crate::memory::{MemoryError, MemoryPool, MemorySlot, PAGE_BYTES};
+use crate::table::TableState;
+use crate::traps::{MachinePoint, RawBacktrace, walk};
+
+/// What an instance asks of the fiber it runs on.
+///
+/// Each function gets the `owner` that the instance was made with and is called on the fiber's own
+/// stack by the thread that runs it.
+pub struct Hooks {
+    /// Ends the fiber for this trap. [`exit_backtrace`] tells where compiled code was left.
+    pub raise: unsafe fn(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> !,
+    /// The slice is used up: let others run.
+    pub yield_now: unsafe fn(owner: *mut ()),
+    /// Runs the closure on a stack of the host's: for what allocates, locks or calls the system.
+    pub on_host_stack: unsafe fn(owner: *mut (), call: &mut dyn FnMut()),
+}
+
+/// Sits right before the `VMContext` of an instance.
+///
+/// The last two words are written by the exit thunks (`thunk.rs`) at fixed negative offsets.
+#[repr(C, align(16))]
+pub(crate) struct InstanceHeader {
+    pub(crate) owner: *mut (),
+    pub(crate) hooks: &'static Hooks,
+    /// An `Arc` of the image, as a raw pointer: one count is ours.
+    image: *const ImageInner,
+    pool: *const MemoryPool,
+    /// Lives while `pool` is not null; `None` for a module without memory or with an empty one.
+    slot: Option<MemorySlot>,
+    /// Most pages that `memory.grow` reaches: the module's maximum or the process's limit.
+    pub(crate) pages_max: usize,
+    /// Where the `VMMemoryDefinition` is, in bytes from the `VMContext`, or [`NOWHERE`].
+    pub(crate) memory_offset: usize,
+    /// Where the reductions global is, in bytes from the `VMContext`; [`NOWHERE`] in code without it.
+    pub(crate) reductions_offset: usize,
+    /// Reductions of one slice.
+    pub(crate) slice: i64,
+    /// Reductions of the slices that are over.
+    reductions_done: u64,
+    /// One bit a segment: first the data segments, then the element segments.
+    pub(crate) dropped: *mut u64,
+    /// The module's tables, in the block's tail.
+    pub(crate) tables: *mut TableState,
+    /// References to functions that the template has none for.
+    pub(crate) funcrefs: Option<Box<HashMap<u32, Box<FuncRef>>>>,
+    _reserved: usize,
+    exit_frame_pointer: usize,
+    exit_stack_pointer: usize,
+}
+
+/// Bytes of [`InstanceHeader`].
+pub(crate) const HEADER_BYTES: usize = size_of::<InstanceHeader>();
+
+/// Where the exit thunks store the frame pointer, in bytes below the `VMContext`.
+pub const EXIT_FRAME_POINTER_BELOW: usize = 16;
+/// Where they store the stack pointer (x86-64) or the return address (aarch64).
+pub const EXIT_STACK_POINTER_BELOW: usize = 8;
+
+const _: () = {
+    use std::mem::offset_of;
+    assert!(HEADER_BYTES.is_multiple_of(16));
+    let frame = offset_of!(InstanceHeader, exit_frame_pointer);
+    assert!(HEADER_BYTES - frame == EXIT_FRAME_POINTER_BELOW);
+    let stack = offset_of!(InstanceHeader, exit_stack_pointer);
+    assert!(HEADER_BYTES - stack == EXIT_STACK_POINTER_BELOW);
+};
+
+/// Limits of one instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most bytes of linear memory.
+    pub memory_bytes_max: usize,
+    /// Reductions of one slice, about one wasm instruction each.
+    pub slice: i64,
+}
+
+/// An instance could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InstantiateError {
+    /// The module wants more memory than the process may have.
+    #[error(
+        "the module declares {wanted} bytes of memory, the limit of this process is {limit}; raise the limit"
+    )]
+    MemoryLimit {
+        /// Declared minimum.
+        wanted: usize,
+        /// [`Limits::memory_bytes_max`].
+        limit: usize,
+    },
+    /// No memory to be had.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// Owns the instance in a block; gives its memory back when dropped.
+#[derive(Debug)]
+pub struct Instance {
+    header: NonNull<InstanceHeader>,
+}
+
+// SAFETY: an instance is used by one thread at a time (`&mut` or the running fiber); nothing in it
+// belongs to a thread.
+unsafe impl Send for Instance {}
+
+impl Instance {
+    /// Makes an instance of `image` in `block`.
+    ///
+    /// # Errors
+    /// When the memory cannot be had.
+    ///
+    /// # Safety
+    /// - `block` is aligned to 16, holds `image.block_bytes()` bytes, and nobody else uses it until
+    ///   the instance is dropped.
+    /// - `pool` outlives the instance.
+    /// - `hooks` can be called with `owner` while compiled code runs.
+    pub unsafe fn new(
+        image: &Image,
+        block: NonNull<u8>,
+        pool: &MemoryPool,
+        limits: Limits,
+        owner: *mut (),
+        hooks: &'static Hooks,
+    ) -> Result<Self, InstantiateError> {
+        let plan = image.memory_plan();
+        if plan.bytes_min > limits.memory_bytes_max {
+            return Err(InstantiateError::MemoryLimit {
+                wanted: plan.bytes_min,
+                limit: limits.memory_bytes_max,
+            });
+        }
+        let slot = if plan.bytes_min > 0 { Some(pool.allocate(plan.bytes_min)?) } else { None };
+        // SAFETY: forwards the caller's promise on `block`.
+        unsafe { image.stamp(block) };
+        let header = block.cast::<InstanceHeader>();
+        let fresh = InstanceHeader {
+            owner,
+            hooks,
+            image: image.to_raw(),
+            pool,
+            slot,
+            pages_max: plan.pages_max.min(limits.memory_bytes_max / PAGE_BYTES),
+            memory_offset: plan.definition_offset,
+            reductions_offset: image.reductions_offset(),
+            slice: limits.slice,
+            reductions_done: 0,
+            dropped: image.dropped_in(block),
+            tables: image.tables_in(block),
+            funcrefs: None,
+            _reserved: 0,
+            exit_frame_pointer: 0,
+            exit_stack_pointer: 0,
+        };
+        // SAFETY: the block begins with room for a header, aligned; the old contents are plain bytes.
+        unsafe { header.write(fresh) };
+        let mut instance = Self { header };
+        instance.place_memory(plan.bytes_min, image);
+        if let Some(reductions) = instance.reductions() {
+            // SAFETY: points at the reductions global of this block.
+            unsafe { reductions.write(limits.slice) };
+        }
+        Ok(instance)
+    }
+
+    fn place_memory(&mut self, bytes: usize, image: &Image) {
+        // SAFETY: written by `new`, exclusively ours.
+        let header = unsafe { self.header.as_mut() };
+        if let Some(slot) = &header.slot {
+            // SAFETY: the slot is zeroed and at least `bytes` long; the image's data lie inside.
+            unsafe { image.place_data(slot.base()) };
+            set_memory(self.vmctx(), header.memory_offset, slot.base(), bytes);
+        }
+    }
+
+    /// What compiled code calls its context.
+    #[must_use]
+    pub fn vmctx(&self) -> VmCtx {
+        self.header.as_ptr().wrapping_add(1).cast()
+    }
+
+    /// The instance's linear memory: address and length in bytes; empty if it has none.
+    #[must_use]
+    pub fn memory(&self) -> (*mut u8, usize) {
+        // SAFETY: the header lives as long as the instance.
+        let header = unsafe { self.header.as_ref() };
+        memory_of(self.vmctx(), header.memory_offset)
+    }
+
+    /// Calls a function with its arguments in `values`, which receives the results.
+    ///
+    /// # Safety
+    /// The caller runs on a fiber whose traps are caught, nothing on that fiber's stack needs
+    /// dropping, and `values` holds the arguments the function's type asks for, with room for its
+    /// results.
+    pub unsafe fn call(&self, function: Callable, values: &mut [RawValue]) {
+        // SAFETY: the address is a trampoline of the image's artifact.
+        let trampoline: VMTrampoline = unsafe { std::mem::transmute(function.trampoline) };
+        // SAFETY: forwards the caller's promises; `code` belongs to the same artifact.
+        unsafe { trampoline(self.vmctx(), function.code as *const _, values.as_mut_ptr()) };
+    }
+
+    /// Reductions used so far.
+    #[must_use]
+    pub fn reductions_used(&self) -> u64 {
+        // SAFETY: the header lives as long as the instance.
+        let header = unsafe { self.header.as_ref() };
+        let current = self.reductions().map_or(0, |left| {
+            // SAFETY: points at the reductions global of this block.
+            header.slice.saturating_sub(unsafe { left.read() })
+        });
+        header.reductions_done + current.max(0).unsigned_abs()
+    }
+
+    /// The image it was made from.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        // SAFETY: the header holds one count of the image.
+        unsafe { Image::clone_raw(self.header.as_ref().image) }
+    }
+
+    fn reductions(&self) -> Option<*mut i64> {
+        // SAFETY: the header lives as long as the instance.
+        let offset = unsafe { self.header.as_ref().reductions_offset };
+        (offset != NOWHERE).then(|| self.vmctx().cast::<u8>().wrapping_add(offset).cast())
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let (_, length) = self.memory();
+        // SAFETY: exclusively ours; the fields are taken once, as the header dies here.
+        let header = unsafe { self.header.as_mut() };
+        // SAFETY: the pool outlives the instance, as `new` demands.
+        let pool = unsafe { &*header.pool };
+        if let Some(slot) = header.slot.take() {
+            pool.release(slot, length);
+        }
+        header.funcrefs = None;
+        // SAFETY: the count that `new` took; the image is used for the tables once more first.
+        let image = unsafe { Image::from_raw(header.image) };
+        for table in 0..image.table_count() {
+            // SAFETY: the tail holds `table_count` states, initialised by the template.
+            unsafe { (*header.tables.add(table)).release() };
+        }
+    }
+}
+
+/// The header of the instance that `vmctx` belongs to.
+///
+/// # Safety
+/// `vmctx` is the context of a live instance, and the caller is the thread that runs it; no other
+/// reference to the header is alive.
+pub(crate) unsafe fn header_of<'a>(vmctx: VmCtx) -> &'a mut InstanceHeader {
+    // SAFETY: the header sits right before the context; exclusive by the caller's promise.
+    unsafe { &mut *vmctx.cast::<InstanceHeader>().sub(1) }
+}
+
+/// The owner that the instance of `vmctx` was made with.
+///
+/// # Safety
+/// `vmctx` is the context of a live instance.
+#[inline]
+pub unsafe fn owner_of(vmctx: VmCtx) -> *mut () {
+    // SAFETY: as `header_of`; only one word is read.
+    unsafe { (*vmctx.cast::<InstanceHeader>().sub(1)).owner }
+}
+
+/// Address and length of an instance's memory, as compiled code sees them.
+///
+/// # Safety
+/// `vmctx` is the context of a live instance that does not run meanwhile.
+#[inline]
+pub unsafe fn memory_at(vmctx: VmCtx) -> (*mut u8, usize) {
+    // SAFETY: as `header_of`; only one word is read.
+    let offset = unsafe { (*vmctx.cast::<InstanceHeader>().sub(1)).memory_offset };
+    memory_of(vmctx, offset)
+}
+
+/// The wasm frames at the point where compiled code last called out.
+///
+/// # Safety
+/// `vmctx` is the context of a live instance that is inside a host function or builtin, on a fiber
+/// with this stack.
+pub unsafe fn exit_backtrace(vmctx: VmCtx, stack: &Range<usize>) -> RawBacktrace {
+    // SAFETY: forwards the caller's promise.
+    let header = unsafe { header_of(vmctx) };
+    let mut backtrace = RawBacktrace::EMPTY;
+    let return_address = header.exit_return_address(stack);
+    if let Some(return_address) = return_address {
+        let at = MachinePoint {
+            pc: return_address - 1,
+            sp: header.exit_stack_pointer,
+            frame_pointer: header.exit_frame_pointer,
+        };
+        crate::code_map::with(|code| walk(code, at, stack, &mut backtrace));
+    }
+    backtrace
+}
+
+impl InstanceHeader {
+    #[cfg(target_arch = "x86_64")]
+    fn exit_return_address(&self, stack: &Range<usize>) -> Option<usize> {
+        crate::traps::read_word(self.exit_stack_pointer, stack)
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn exit_return_address(&self, _stack: &Range<usize>) -> Option<usize> {
+        Some(self.exit_stack_pointer)
+    }
+
+    /// The process image.
+    pub(crate) fn image(&self) -> &ImageInner {
+        // SAFETY: the header holds one count of the image.
+        unsafe { &*self.image }
+    }
+
+    /// `memory.grow`: the old size in pages, or `None` if it cannot be.
+    pub(crate) fn grow_memory(&mut self, vmctx: VmCtx, delta: u32) -> Option<u32> {
+        let (base, length) = memory_of(vmctx, self.memory_offset);
+        let old_pages = length / PAGE_BYTES;
+        let new_pages = old_pages.checked_add(delta as usize)?;
+        if new_pages > self.pages_max {
+            return None;
+        }
+        let new_length = new_pages * PAGE_BYTES;
+        // SAFETY: the pool outlives the instance, as `Instance::new` demands.
+        let pool = unsafe { &*self.pool };
+        let base = match &mut self.slot {
+            _ if delta == 0 => base,
+            Some(slot) => {
+                pool.grow(slot, length, new_length).ok()?;
+                slot.base()
+            }
+            none => none.insert(pool.allocate(new_length).ok()?).base(),
+        };
+        if self.memory_offset != NOWHERE {
+            set_memory(vmctx, self.memory_offset, base, new_length);
+        }
+        u32::try_from(old_pages).ok()
+    }
+
+    /// Takes `amount` off the current slice; true when it is used up.
+    pub(crate) fn charge(&mut self, vmctx: VmCtx, amount: i64) -> bool {
+        if self.reductions_offset == NOWHERE {
+            return false;
+        }
+        let left: *mut i64 = vmctx.cast::<u8>().wrapping_add(self.reductions_offset).cast();
+        // SAFETY: the reductions global of this instance, which does not run meanwhile.
+        let left = unsafe { &mut *left };
+        *left -= amount;
+        *left < 0
+    }
+
+    /// Books the slice that is over and begins the next.
+    pub(crate) fn begin_slice(&mut self, vmctx: VmCtx) {
+        let left: *mut i64 = vmctx.cast::<u8>().wrapping_add(self.reductions_offset).cast();
+        // SAFETY: the reductions global of this instance, which does not run meanwhile.
+        let left = unsafe { &mut *left };
+        self.reductions_done += self.slice.saturating_sub(*left).max(0).unsigned_abs();
+        *left = self.slice;
+    }
+}
+
+/// Writes a `VMMemoryDefinition`.
+fn set_memory(vmctx: VmCtx, offset: usize, base: *mut u8, length: usize) {
+    let definition: *mut [usize; 2] = vmctx.cast::<u8>().wrapping_add(offset).cast();
+    // SAFETY: the definition lies in the instance's context, whose code does not run meanwhile.
+    unsafe { definition.write([base as usize, length]) };
+}
+
+/// Reads a `VMMemoryDefinition`; [`NOWHERE`] for a module without memory.
+#[inline]
+fn memory_of(vmctx: VmCtx, offset: usize) -> (*mut u8, usize) {
+    if offset == NOWHERE {
+        return (NonNull::dangling().as_ptr(), 0);
+    }
+    let definition: *const [usize; 2] = vmctx.cast::<u8>().wrapping_add(offset).cast();
+    // SAFETY: the definition lies in the instance's context, whose code does not run meanwhile.
+    let [base, length] = unsafe { definition.read() };
+    (base as *mut u8, length)
+}

@@ -1,0 +1,148 @@
+//! The system calls that memory management needs: reserving address space, finding the pages that
+//! exist, giving them back.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
+
+/// The size of a page on every target we run on with 4 KiB pages; others only lose precision.
+const OS_PAGE_BYTES: usize = 4096;
+
+/// Reserves zeroed, readable and writable address space that takes memory only when touched.
+/// `None` if the address space is used up.
+pub(crate) fn reserve(bytes: usize) -> Option<usize> {
+    // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            -1,
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return None;
+    }
+    // A process touches single pages of its slot: a huge page each would cost 2 MiB.
+    // SAFETY: the range was mapped just above; the advice changes no contents.
+    unsafe { libc::madvise(base, bytes, libc::MADV_NOHUGEPAGE) };
+    Some(base as usize)
+}
+
+/// Ends what [`reserve`] began. Nothing may use the range any more.
+pub(crate) fn unreserve(base: usize, bytes: usize) {
+    // SAFETY: the caller owns the whole mapping and is done with it.
+    unsafe { libc::munmap(base as *mut libc::c_void, bytes) };
+}
+
+/// Gives the pages of a range back to the system; it reads as zeroes afterwards.
+pub(crate) fn discard(range: Range<usize>) {
+    if range.is_empty() {
+        return;
+    }
+    // SAFETY: the range lies in a private anonymous mapping of ours; its contents are dropped on
+    // purpose.
+    let result = unsafe {
+        libc::madvise(range.start as *mut libc::c_void, range.len(), libc::MADV_DONTNEED)
+    };
+    assert_eq!(result, 0, "giving back pages of our own mapping cannot fail");
+}
+
+/// `struct pm_scan_arg` of linux/fs.h.
+#[repr(C)]
+struct ScanArguments {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    regions: u64,
+    regions_len: u64,
+    pages_max: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_any_of_mask: u64,
+    return_mask: u64,
+}
+
+/// `struct page_region` of linux/fs.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`
+const PAGEMAP_SCAN: libc::c_ulong =
+    (3 << 30) | ((size_of::<ScanArguments>() as libc::c_ulong) << 16) | ((b'f' as u64) << 8) | 16;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
+
+/// Regions asked for in one system call; a small process has two or three.
+const REGIONS: usize = 16;
+
+/// Calls `visit` with the parts of `range` that may be other than zero: the pages that exist, in
+/// ascending order, or the whole range where the kernel cannot tell.
+pub(crate) fn for_each_present(range: Range<usize>, mut visit: impl FnMut(Range<usize>)) {
+    let Some(pagemap) = pagemap() else {
+        return visit(range);
+    };
+    let end = range.end.next_multiple_of(OS_PAGE_BYTES);
+    let mut from = range.start;
+    while from < end {
+        let mut regions = [Region::default(); REGIONS];
+        let mut arguments = ScanArguments {
+            size: size_of::<ScanArguments>() as u64,
+            flags: 0,
+            start: from as u64,
+            end: end as u64,
+            walk_end: 0,
+            regions: regions.as_mut_ptr() as u64,
+            regions_len: REGIONS as u64,
+            pages_max: 0,
+            category_inverted: 0,
+            category_mask: 0,
+            category_any_of_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+            return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+        };
+        // SAFETY: the structure has the kernel's layout and names an array of REGIONS regions.
+        let found = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arguments) };
+        let Ok(found) = usize::try_from(found) else {
+            return visit(from..range.end);
+        };
+        for region in &regions[..found] {
+            visit(region.start as usize..(region.end as usize).min(range.end));
+        }
+        from = arguments.walk_end as usize;
+    }
+}
+
+/// The file that answers `PAGEMAP_SCAN`, if this kernel does (6.7 and later).
+fn pagemap() -> Option<&'static File> {
+    static PAGEMAP: OnceLock<Option<File>> = OnceLock::new();
+    PAGEMAP.get_or_init(|| File::open("/proc/self/pagemap").ok().filter(answers_scans)).as_ref()
+}
+
+fn answers_scans(pagemap: &File) -> bool {
+    let mut nothing = ScanArguments {
+        size: size_of::<ScanArguments>() as u64,
+        flags: 0,
+        start: 0,
+        end: 0,
+        walk_end: 0,
+        regions: 0,
+        regions_len: 0,
+        pages_max: 0,
+        category_inverted: 0,
+        category_mask: 0,
+        category_any_of_mask: 0,
+        return_mask: 0,
+    };
+    // SAFETY: the structure has the kernel's layout and asks for an empty range.
+    unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut nothing) == 0 }
+}
