@@ -1,1 +1,86 @@
-fn main(){}
+//! `cargo xtask`: the commands of a developer's day. Each gate of CI is one of them and runs on a laptop.
+//!
+//! Progress and headings go to stderr; stdout belongs to what is run, so that `cargo xtask demo | sort` does the expected.
+#![forbid(unsafe_code)]
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+// Reading order: what is run, then what it needs.
+mod demo;
+mod guests;
+mod test;
+mod tidy;
+
+mod repository;
+mod step;
+mod toolchain;
+
+/// Developer commands of the lunatic repository.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the guest programs of examples/ and tests/guests/ into target/guests/
+    ///
+    /// They are Rust for wasm32-wasip1. The compiler is looked for in this order: rustup's own, if the target is
+    /// installed; one made by an earlier run, under the user's cache directory; one made now from Debian's packages
+    /// (about two minutes; nothing is installed system-wide). Failing all, one sentence says what to install.
+    Guests {
+        /// Only these programs, by file name without extension
+        names: Vec<String>,
+    },
+    /// Build everything and run the example: 1,000 processes that answer over one channel
+    Demo {
+        /// Worker threads of the runtime
+        #[arg(long, default_value_t = 8)]
+        workers: usize,
+    },
+    /// Run all tests: rules, guests, workspace, guest crate, loom models, docs, fuzzing
+    ///
+    /// Stops at the first step that fails and names it. Without a compiler for guests the tests that need Rust guests
+    /// are skipped, loudly (they see LUNATIC_SKIP_RUST_GUESTS=1).
+    Test {
+        /// Only rules, guests and the workspace's tests: no loom models, docs or fuzzing
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Check the house rules that a machine can check
+    ///
+    /// File headers, no unwrap in product code, no unfinished code, file length, no machine's own paths, no registry host
+    /// names, and the scheduler's atomics only from its sync shim.
+    Tidy,
+    /// Print the path of the compiler that `guests` uses, making it if need be
+    ///
+    /// For work inside a guest workspace: `RUSTC=$(cargo xtask toolchain) cargo build --release`.
+    Toolchain,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Guests { names } => guests::build(&names),
+        Command::Demo { workers } => demo::run(workers),
+        Command::Test { quick } => test::run(quick),
+        Command::Tidy => tidy::run(),
+        Command::Toolchain => {
+            println!("{}", toolchain::find()?.rustc.display());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
