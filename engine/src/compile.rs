@@ -27,6 +27,7 @@ use wasmer_types::{
     ModuleInfo, TableType, WasmError,
 };
 
+use crate::cache::{Cache, Key};
 use crate::meter::{self, Meter};
 use crate::validate::{self, LoadError, LoadErrorKind};
 
@@ -75,6 +76,7 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 pub struct Compiler {
     options: CompilerOptions,
     progress: Option<Progress>,
+    cache: Option<Cache>,
 }
 
 impl fmt::Debug for Compiler {
@@ -126,7 +128,13 @@ impl Compiled {
 impl Compiler {
     /// A compiler for the machine it runs on.
     pub fn new(options: CompilerOptions) -> Self {
-        Self { options, progress: None }
+        Self { options, progress: None, cache: None }
+    }
+
+    /// Looks in `cache` before compiling, and leaves there what it compiles.
+    #[must_use]
+    pub fn with_cache(self, cache: Cache) -> Self {
+        Self { cache: Some(cache), ..self }
     }
 
     /// Reports progress to `progress`.
@@ -142,6 +150,21 @@ impl Compiler {
 
     /// Compiles a module given as binary or as WebAssembly text (which begins with a parenthesis).
     pub fn compile(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
+        let Some(cache) = &self.cache else { return self.compile_apart(bytes) };
+        let key = self.key(bytes);
+        if let Some(compiled) = cache.load(&key).and_then(|payload| self.revive(payload)) {
+            return Ok(compiled);
+        }
+        let compiled = self.compile_apart(bytes)?;
+        match compiled.artifact.serialize() {
+            Ok(payload) => cache.store(&key, &payload),
+            Err(error) => tracing::warn!("cannot serialize a compiled module: {error}"),
+        }
+        Ok(compiled)
+    }
+
+    /// Compiles in a thread with a deep stack, where a panic ends only the thread.
+    fn compile_apart(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
         thread::scope(|scope| {
             let compiler = thread::Builder::new()
                 .name("lunatic compiler".to_string())
@@ -158,6 +181,50 @@ impl Compiler {
                 }
             }
         })
+    }
+
+    /// Everything that decides the machine code for `bytes`.
+    fn key(&self, bytes: &[u8]) -> Key {
+        // Our own part in the machine code, so that changing it can never find old entries.
+        const OURS: [&str; 4] = [
+            include_str!("compile.rs"),
+            include_str!("meter.rs"),
+            include_str!("validate/costs.rs"),
+            include_str!("validate/features.rs"),
+        ];
+        let target = Target::default();
+        let CompilerOptions { metering, opt_level, threads: _ } = &self.options;
+        let decisions = format!(
+            "{} {} {:?} {metering} {opt_level:?}",
+            wasmer_compiler::VERSION,
+            target.triple(),
+            target.cpu_features(),
+        );
+        let ours = OURS.map(str::as_bytes);
+        Key::of(&[decisions.as_bytes(), ours[0], ours[1], ours[2], ours[3], bytes])
+    }
+
+    /// A compiled module from the cache, or `None` when wasmer does not like what it reads.
+    fn revive(&self, payload: Vec<u8>) -> Option<Compiled> {
+        let engine = Engine::headless();
+        let revived = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: deserialize wants bytes that the caller trusts to be valid for this engine and this processor.
+            // `Cache::load` took them from a file that only this user can write, under a key that names this wasmer,
+            // this processor and these options, with the checksum that `compile` wrote over what serialize returned.
+            unsafe { Artifact::deserialize(&engine, payload.into()) }
+        }));
+        match revived {
+            Ok(Ok(artifact)) => Some(Compiled::new(artifact, engine, self.options.metering)),
+            Ok(Err(error)) => {
+                tracing::warn!("cannot use a cached module, compiling it again: {error}");
+                None
+            }
+            Err(panic) => {
+                let message = panic_message(&*panic);
+                tracing::warn!("cannot use a cached module, compiling it again: {message}");
+                None
+            }
+        }
     }
 
     fn compile_here(&self, bytes: &[u8]) -> Result<Compiled, LoadError> {
