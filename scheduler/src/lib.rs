@@ -28,6 +28,7 @@ mod timer;
 mod worker;
 
 mod blocking;
+pub mod channel;
 mod counters;
 
 pub use arena::{ArenaError, Guard};

@@ -14,7 +14,7 @@ impl Pid {
     /// The pid of tenant `generation` of slot `index`.
     pub(crate) fn new(index: u32, generation: u32) -> Self {
         // `index + 1` in the low half keeps every pid different from zero.
-        Self(u64::from(generation) << 32 | u64::from(index) + 1)
+        Self((u64::from(generation) << 32) | (u64::from(index) + 1))
     }
 
     /// Any number as a pid: a number that names nobody is harmless.

@@ -107,7 +107,7 @@ impl<P: Program> Process<P> {
         self.yielder(header).suspend(command);
     }
 
-    fn yielder<'a>(self, header: &'a Header<P>) -> &'a FiberYielder {
+    fn yielder(self, header: &Header<P>) -> &FiberYielder {
         // SAFETY: we are on the fiber's stack, so the body has started and set it, and it lies at that stack's root.
         unsafe { &*header.yielder.get() }
     }

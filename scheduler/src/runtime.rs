@@ -9,6 +9,7 @@ use crate::{
     Program,
     arena::{Arena, ArenaError, Guard},
     blocking::{BlockingError, BlockingPool, Job},
+    channel::Wake,
     closing::Closing,
     counters::{Block, Counters},
     mailbox::Pushed,
@@ -227,6 +228,12 @@ impl<P: Program> Handle<P> {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.shared().workers()
+    }
+}
+
+impl<P: Program> Wake for Handle<P> {
+    fn wake(&self, pid: Pid) -> bool {
+        Handle::wake(self, pid)
     }
 }
 

@@ -12,6 +12,7 @@
 
 use crate::{
     End, Program,
+    channel::Wake,
     counters::Block,
     current::Current,
     park::Woken,
@@ -153,6 +154,12 @@ impl<P: Program> Core<P> {
         }
     }
 
+    fn nothing_queued(&self) -> bool {
+        let next = self.next.take();
+        self.next.set(next);
+        next.is_none() && self.queue.is_empty()
+    }
+
     /// Runs a process until its next scheduling point.
     fn run(&self, slot: Slot<P>) {
         let header = slot.header();
@@ -178,6 +185,8 @@ impl<P: Program> Core<P> {
                 self.clock_in.set(0);
                 match header.state.yielded() {
                     Rest::Parked => unreachable!("a yield does not park"),
+                    // If nothing else is here, this worker takes it back at once: no reason to wake another.
+                    Rest::Enqueue if self.nothing_queued() => self.queue.push(slot),
                     Rest::Enqueue => self.push_back(slot),
                     Rest::Killed => self.end(slot, End::Killed),
                 }
@@ -272,11 +281,9 @@ impl<P: Program> Core<P> {
     fn idle(&self) {
         let idle = &self.shared().idle;
         let mut searching = idle.start_searching();
-        if searching {
-            if let Some(slot) = self.search(SEARCH_ROUNDS) {
-                idle.found();
-                return self.run(slot);
-            }
+        if searching && let Some(slot) = self.search(SEARCH_ROUNDS) {
+            idle.found();
+            return self.run(slot);
         }
         loop {
             idle.announce(self.id, searching);
@@ -364,6 +371,12 @@ impl<P: Program> Core<P> {
                 self.end(slot, End::Shutdown);
             }
         }
+    }
+}
+
+impl<P: Program> Wake for Worker<'_, P> {
+    fn wake(&self, pid: Pid) -> bool {
+        self.core.wake(pid)
     }
 }
 

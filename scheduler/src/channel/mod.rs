@@ -1,0 +1,374 @@
+//! Channels: many senders, many receivers, bounded or not; a lock only for those who wait.
+//!
+//! Parties: processes that send and receive, through calls on a worker's stack that never block; whoever holds or forwards a channel.
+//!
+//! Fields: `queue` holds the messages and `len` the room taken (bounded channels only; taken before the push and given back
+//! after the pop). `book`, under its lock, says who waits, how many processes hold the channel and how many messages in transit carry
+//! it. `waiting_receivers` and `waiting_senders` mirror the lengths of the book's lists, written under the lock, so that who finds
+//! nobody waiting never takes it. `closed` only ever becomes true.
+//!
+//! Protocol of a receiver: `try_receive`; if empty, `receive_or_register`, which tries once more and otherwise enters the book, in one
+//! step under the lock; if registered, park, and call `receive_or_register` again whenever woken; whoever gives up, for
+//! whatever reason (a timeout, its death), calls `unregister`. Senders likewise. So a process that stands in the book has
+//! taken nothing since it entered, which is what makes the count of the blocked right (below).
+//!
+//! No message is stranded. A sender pushes, fence, looks whether a receiver waits; a receiver enters the book, fence,
+//! looks whether the queue is empty: one of them sees the other. A sender that sees a waiter takes it out of the book and wakes it; if that
+//! one no longer exists it takes the next. A waiter that was taken out and does not come for the message calls `unregister`, which
+//! wakes another while there are messages left. The same holds for room and senders.
+//!
+//! Nobody waits for ever in vain. Each *process* that has the channel counts once as holder, each message in flight that carries it counts as
+//! transit. If the queue is empty, there is no transit, and every holder stands in the book as a receiver that waits without a limit,
+//! nobody can ever send: the channel closes, and all of them learn it. Likewise if it is full and all are senders. It also
+//! closes when the last holder and transit are gone; what is left in it is dropped then. (A channel whose own queue holds
+//! the last message that carries it is not found out: that transit counts.)
+//!
+//! A `Wait::Forever` must mean it: only the channel or death may end such a wait.
+
+mod book;
+mod queue;
+
+use crate::{
+    pid::Pid,
+    sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence},
+};
+use book::{Book, Side, Ticket};
+use queue::Queue;
+
+/// Who can wake processes: a [`Worker`](crate::Worker) or a [`Handle`](crate::Handle).
+pub trait Wake {
+    /// Makes a process look around once more; whether there is such a process.
+    fn wake(&self, pid: Pid) -> bool;
+}
+
+/// A channel; clones are the same one. Cloning counts nothing: see [`Channel::add_holder`].
+pub struct Channel<M>(Arc<Inner<M>>);
+
+impl<M> Clone for Channel<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<M> {
+    queue: Queue<M>,
+    /// Zero: unbounded.
+    capacity: usize,
+    /// Default ordering `AcqRel`: who takes the room given back comes after who gave it.
+    len: AtomicUsize,
+    /// Default ordering: `Release` under the lock, `Acquire` by readers: who sees it closed sees all that was sent before.
+    closed: AtomicBool,
+    /// Both: `Relaxed` under the lock; the fences order them against the queue.
+    waiting_receivers: AtomicUsize,
+    waiting_senders: AtomicUsize,
+    book: Mutex<Book>,
+}
+
+/// Why a message was not sent; it comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TrySend<M> {
+    /// The channel holds as many as it may.
+    Full(M),
+    /// Nobody will ever receive.
+    Closed(M),
+}
+
+/// Why nothing was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryReceive {
+    /// Nothing is there now.
+    Empty,
+    /// Nothing is there and nothing will ever come.
+    Closed,
+}
+
+/// How long a process is ready to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the channel answers: the process counts as blocked on it.
+    Forever,
+    /// Something else may end the wait: a timer, another channel, a message.
+    Limited,
+}
+
+/// A process's place in a channel's book. One for each wait; kept by the process, for `ended` too.
+#[derive(Debug, Default)]
+pub struct Waiting(Option<Ticket>);
+
+/// Whom to wake once the lock is released.
+enum Chosen {
+    Nobody,
+    One(Side),
+    Everybody(Vec<Pid>),
+}
+
+impl<M> Channel<M> {
+    /// A channel for `capacity` messages (0: any number), with one holder: the process that asked for it.
+    pub fn new(capacity: usize) -> Self {
+        Self(Arc::new(Inner {
+            queue: Queue::new(),
+            capacity,
+            len: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            waiting_receivers: AtomicUsize::new(0),
+            waiting_senders: AtomicUsize::new(0),
+            book: Mutex::new(Book::with_one_holder()),
+        }))
+    }
+
+    /// Sends without waiting. For a process that does not stand in the book.
+    pub fn try_send(&self, waker: &impl Wake, message: M) -> Result<(), TrySend<M>> {
+        self.0.push(message)?;
+        self.0.wake_for(Side::Receivers, waker);
+        Ok(())
+    }
+
+    /// Receives without waiting. For a process that does not stand in the book.
+    pub fn try_receive(&self, waker: &impl Wake) -> Result<M, TryReceive> {
+        let message = self.0.pop()?;
+        self.0.wake_for(Side::Senders, waker);
+        Ok(message)
+    }
+
+    /// Sends, or enters the book: `Full` means park, and call again when woken.
+    pub fn send_or_register(
+        &self,
+        waker: &impl Wake,
+        pid: Pid,
+        wait: Wait,
+        waiting: &mut Waiting,
+        message: M,
+    ) -> Result<(), TrySend<M>> {
+        let inner = &*self.0;
+        let mut book = inner.book.lock();
+        inner.withdraw(&mut book, waiting);
+        let mut result = inner.push(message);
+        let mut chosen = Chosen::Nobody;
+        if let Err(TrySend::Full(message)) = result {
+            waiting.0 = Some(inner.enter(&mut book, Side::Senders, pid, wait));
+            // SeqCst fence: the book's entry before the look at the room; partner: the fence in `wake_for`.
+            fence(Ordering::SeqCst);
+            result = inner.push(message);
+            match result {
+                Err(TrySend::Full(_)) => chosen = inner.settle(&mut book),
+                _ => inner.withdraw(&mut book, waiting),
+            }
+        }
+        drop(book);
+        inner.wake(chosen, waker);
+        if result.is_ok() {
+            inner.wake_for(Side::Receivers, waker);
+        }
+        result
+    }
+
+    /// Receives, or enters the book: `Empty` means park, and call again when woken.
+    pub fn receive_or_register(
+        &self,
+        waker: &impl Wake,
+        pid: Pid,
+        wait: Wait,
+        waiting: &mut Waiting,
+    ) -> Result<M, TryReceive> {
+        let inner = &*self.0;
+        let mut book = inner.book.lock();
+        inner.withdraw(&mut book, waiting);
+        let mut result = inner.pop();
+        let mut chosen = Chosen::Nobody;
+        if matches!(result, Err(TryReceive::Empty)) {
+            waiting.0 = Some(inner.enter(&mut book, Side::Receivers, pid, wait));
+            // SeqCst fence: the book's entry before the look at the queue; partner: the fence in `wake_for`.
+            fence(Ordering::SeqCst);
+            result = inner.pop();
+            match result {
+                Err(TryReceive::Empty) => chosen = inner.settle(&mut book),
+                _ => inner.withdraw(&mut book, waiting),
+            }
+        }
+        drop(book);
+        inner.wake(chosen, waker);
+        if result.is_ok() {
+            inner.wake_for(Side::Senders, waker);
+        }
+        result
+    }
+
+    /// Gives up a wait, also one that has already been answered: then the answer goes to another. Idempotent.
+    pub fn unregister(&self, waker: &impl Wake, waiting: &mut Waiting) {
+        let inner = &*self.0;
+        let Some(side) = waiting.0.as_ref().map(Ticket::side) else { return };
+        inner.withdraw(&mut inner.book.lock(), waiting);
+        let more = match side {
+            Side::Receivers => !inner.queue.is_empty(),
+            Side::Senders => !inner.is_full(),
+        };
+        if more {
+            inner.wake_for(side, waker);
+        }
+    }
+
+    /// One more process has the channel.
+    pub fn add_holder(&self) {
+        self.0.book.lock().holders += 1;
+    }
+
+    /// A process has it no longer. It must not stand in the book.
+    pub fn remove_holder(&self, waker: &impl Wake) {
+        self.change(waker, |book| &mut book.holders);
+    }
+
+    /// One more message in flight carries the channel.
+    pub fn add_transit(&self) {
+        self.0.book.lock().transit += 1;
+    }
+
+    /// Such a message was received (count the receiver as holder first) or dropped.
+    pub fn remove_transit(&self, waker: &impl Wake) {
+        self.change(waker, |book| &mut book.transit);
+    }
+
+    fn change(&self, waker: &impl Wake, count: impl FnOnce(&mut Book) -> &mut usize) {
+        let inner = &*self.0;
+        let mut book = inner.book.lock();
+        let count = count(&mut book);
+        *count = count.checked_sub(1).expect("a reference to a channel is given back once");
+        let abandoned = book.holders == 0 && book.transit == 0;
+        let chosen = inner.settle(&mut book);
+        drop(book);
+        inner.wake(chosen, waker);
+        if abandoned {
+            while inner.queue.pop().is_some() {} // outside the lock: destructors are not ours
+        }
+    }
+
+    /// Whether it is closed: what is still in it can be received, nothing can be sent.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// Messages in it; approximate while others use it.
+    pub fn len(&self) -> usize {
+        self.0.queue.len()
+    }
+
+    /// Whether it holds no message at the moment.
+    pub fn is_empty(&self) -> bool {
+        self.0.queue.is_empty()
+    }
+
+    /// How many messages it may hold; 0: any number.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity
+    }
+
+    /// A number that is the same for clones and different for other living channels.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+}
+
+impl<M> Inner<M> {
+    fn push(&self, message: M) -> Result<(), TrySend<M>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(TrySend::Closed(message));
+        }
+        if self.capacity != 0 && !self.take_room() {
+            return Err(TrySend::Full(message));
+        }
+        self.queue.push(message);
+        Ok(())
+    }
+
+    fn take_room(&self) -> bool {
+        self.len
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |len| {
+                (len < self.capacity).then_some(len + 1)
+            })
+            .is_ok()
+    }
+
+    fn is_full(&self) -> bool {
+        self.capacity != 0 && self.len.load(Ordering::Acquire) >= self.capacity
+    }
+
+    fn pop(&self) -> Result<M, TryReceive> {
+        let message = match self.queue.pop() {
+            Some(message) => message,
+            None if self.closed.load(Ordering::Acquire) => {
+                // Once more: what was sent before the closing is visible now.
+                self.queue.pop().ok_or(TryReceive::Closed)?
+            }
+            None => return Err(TryReceive::Empty),
+        };
+        if self.capacity != 0 {
+            self.len.fetch_sub(1, Ordering::AcqRel);
+        }
+        Ok(message)
+    }
+
+    fn enter(&self, book: &mut Book, side: Side, pid: Pid, wait: Wait) -> Ticket {
+        let ticket = book.enter(side, pid, wait == Wait::Forever);
+        self.mirror(book);
+        ticket
+    }
+
+    fn withdraw(&self, book: &mut Book, waiting: &mut Waiting) {
+        if let Some(ticket) = waiting.0.take() {
+            book.withdraw(ticket);
+            self.mirror(book);
+        }
+    }
+
+    fn mirror(&self, book: &Book) {
+        self.waiting_receivers.store(book.waiting(Side::Receivers), Ordering::Relaxed);
+        self.waiting_senders.store(book.waiting(Side::Senders), Ordering::Relaxed);
+    }
+
+    /// Something has become available for a side: wakes one who waits there.
+    fn wake_for(&self, side: Side, waker: &impl Wake) {
+        let waiting = match side {
+            Side::Receivers => &self.waiting_receivers,
+            Side::Senders if self.capacity == 0 => return,
+            Side::Senders => &self.waiting_senders,
+        };
+        // SeqCst fence: the push or pop before the look at the book; partners: the fences after `enter`.
+        fence(Ordering::SeqCst);
+        if waiting.load(Ordering::Relaxed) > 0 {
+            self.wake(Chosen::One(side), waker);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, chosen: Chosen, waker: &impl Wake) {
+        match chosen {
+            Chosen::Nobody => {}
+            Chosen::Everybody(pids) => pids.into_iter().for_each(|pid| {
+                waker.wake(pid);
+            }),
+            Chosen::One(side) => loop {
+                let mut book = self.book.lock();
+                let Some(pid) = book.choose(side) else { return };
+                self.mirror(&book);
+                drop(book);
+                if waker.wake(pid) {
+                    return;
+                }
+            },
+        }
+    }
+
+    /// After any change of the book: closes the channel if nobody can ever use it, and says whom to tell.
+    fn settle(&self, book: &mut Book) -> Chosen {
+        let stuck = book.transit == 0
+            && (book.holders == 0
+                || book.all_blocked(Side::Receivers) && self.queue.is_empty()
+                || book.all_blocked(Side::Senders) && self.is_full());
+        if !stuck || self.closed.load(Ordering::Relaxed) {
+            return Chosen::Nobody; // Relaxed: only written under this lock
+        }
+        self.closed.store(true, Ordering::Release);
+        let pids = book.choose_all();
+        self.mirror(book);
+        Chosen::Everybody(pids)
+    }
+}
