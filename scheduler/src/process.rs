@@ -11,7 +11,7 @@ use crate::{
     slot::{Command, FiberYielder, Header, Slot},
     worker::Worker,
 };
-use std::{fmt, ptr::NonNull};
+use std::{fmt, ops::Range, ptr::NonNull};
 
 /// A process's handle to itself. Copyable, and may be kept in the program; acts only on the process's own stack.
 pub struct Process<P: Program> {
@@ -64,6 +64,11 @@ impl<P: Program> Process<P> {
     pub fn program(self) -> *mut P {
         // A never-dereferenced pointer computation: valid to make even when the process is gone.
         Header::program_of(self.header)
+    }
+
+    /// The addresses of its stack, for who walks its frames.
+    pub fn stack(self) -> Range<usize> {
+        self.low..self.header.as_ptr() as usize
     }
 
     /// Runs `f` on the worker's own big stack, with the worker and the program.

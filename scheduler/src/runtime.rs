@@ -272,6 +272,7 @@ pub struct Builder {
     processes_max: usize,
     blocking_threads_max: usize,
     guard: Guard,
+    on_worker_start: fn(),
 }
 
 impl Default for Builder {
@@ -289,6 +290,7 @@ impl Builder {
             processes_max: 1_100_000,
             blocking_threads_max: 64,
             guard: Guard::Auto,
+            on_worker_start: || {},
         }
     }
 
@@ -320,6 +322,12 @@ impl Builder {
     /// How stacks are guarded. Default [`Guard::Auto`].
     pub fn guard(mut self, guard: Guard) -> Self {
         self.guard = guard;
+        self
+    }
+
+    /// Runs on each worker thread before its first process: signal stacks and the like. Default: nothing.
+    pub fn on_worker_start(mut self, prepare: fn()) -> Self {
+        self.on_worker_start = prepare;
         self
     }
 
@@ -393,7 +401,7 @@ impl<P: Program> Runtime<P> {
         let handle = Handle(Arc::new(shared));
         let mut runtime = Self { handle, threads: Vec::with_capacity(workers), processes_max };
         for (id, queue) in queues.into_iter().enumerate() {
-            runtime.start_worker(id, queue, workers)?;
+            runtime.start_worker(id, queue, builder)?;
         }
         Ok(runtime)
     }
@@ -402,11 +410,13 @@ impl<P: Program> Runtime<P> {
         &mut self,
         id: usize,
         queue: Queue<Slot<P>>,
-        workers: usize,
+        builder: &Builder,
     ) -> Result<(), StartError> {
+        let Builder { workers, on_worker_start, .. } = *builder;
         let handle = self.handle.clone();
         let work = move || {
             precise_timers();
+            on_worker_start();
             let core = Core::new(id, handle, queue);
             core.main();
         };

@@ -295,7 +295,8 @@ mod tests {
             let _ = timers.insert(n * 1_000_000, Pid::from_u64(n));
         }
         assert_eq!(fire(&timers, 500_500_000).len(), 500);
-        assert_eq!(timers.next() / 1_000_000, 500, "a bucket's start may lie before its entries");
+        // Never later than the earliest that is left.
+        assert!((500_500_001..=501_000_000).contains(&timers.next()));
         assert_eq!(fire(&timers, u64::MAX).len(), 500);
         assert_eq!(timers.next(), NEVER);
     }
