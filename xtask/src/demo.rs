@@ -21,7 +21,7 @@ pub(crate) fn run(workers: usize) -> Result<()> {
     })?;
     step::step("demo", || {
         let lunatic = repository::target().join("release").join("lunatic");
-        let mut command = Command::new(repository::relative(&lunatic));
+        let mut command = Command::new(lunatic);
         command.current_dir(repository::root()).args([
             "run",
             &format!("target/guests/{EXAMPLE}.wasm"),

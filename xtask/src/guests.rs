@@ -31,6 +31,7 @@ pub(crate) fn build_with(toolchain: &Toolchain, names: &[String]) -> Result<Dura
     }
     programs.retain(|name, _| names.is_empty() || names.contains(name));
     step::step(&format!("guests, compiled by {}", toolchain.description), || {
+        forget_other_toolchains(toolchain)?;
         for workspace in WORKSPACES {
             let wanted = programs.iter().filter(|(_, home)| **home == workspace);
             let wanted: Vec<&str> = wanted.map(|(name, _)| name.as_str()).collect();
@@ -73,11 +74,26 @@ fn build_directory() -> PathBuf {
     repository::target().join("guest-build")
 }
 
+/// Empties the build directory if it was filled with another standard library: see `Toolchain::identity`.
+fn forget_other_toolchains(toolchain: &Toolchain) -> Result<()> {
+    let directory = build_directory();
+    let note = directory.join("made-with");
+    if fs::read_to_string(&note).is_ok_and(|identity| identity == toolchain.identity) {
+        return Ok(());
+    }
+    if directory.exists() {
+        fs::remove_dir_all(&directory)
+            .with_context(|| format!("emptying {}", directory.display()))?;
+    }
+    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    fs::write(&note, &toolchain.identity).with_context(|| format!("writing {}", note.display()))
+}
+
 fn compile(toolchain: &Toolchain, workspace: &str, names: &[&str]) -> Result<()> {
     let mut cargo = step::cargo();
     cargo
         .current_dir(repository::root().join(workspace))
-        .args(["build", "--release", "--quiet", "--target", toolchain::TARGET, "--target-dir"])
+        .args(["build", "--release", "--target", toolchain::TARGET, "--target-dir"])
         .arg(build_directory())
         // These would replace the flags in the workspace's own configuration, the small stack among them.
         .env_remove("RUSTFLAGS")

@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 // Reading order: what is run, then what it needs.
 mod demo;
@@ -61,8 +62,18 @@ enum Command {
     Toolchain,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Guests { names } => guests::build(&names),
         Command::Demo { workers } => demo::run(workers),
         Command::Test { quick } => test::run(quick),

@@ -10,7 +10,7 @@
 //! Everything in a prefix is found relative to it, but for one link: the linker is that of the host's rustup, which moves
 //! with rustup's toolchains and is therefore set anew before each use.
 
-use super::{TARGET, has_std};
+use super::{TARGET, std_library};
 use crate::step;
 use anyhow::{Context, Result, bail};
 use std::env::consts::ARCH;
@@ -24,6 +24,9 @@ const RECIPE: u32 = 1;
 
 /// Debian's LLVM and libstd packages carry a number of their own, found in the dependencies; these do not.
 const PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src"];
+
+/// Stands for the directory in which the library is compiled, in the paths it knows of itself.
+const SOURCES: &str = "/rustc-web";
 
 /// What Debian's wasi-libc of 2022 lacks and newer standard libraries want: threads that cannot be had. EAGAIN and EINVAL
 /// have the numbers 6 and 28 in WASI.
@@ -81,7 +84,7 @@ impl Prefix {
 
     /// Whole, and of use on this machine.
     fn is_ready(&self) -> bool {
-        self.rustc().exists() && has_std(&self.rustc())
+        std_library(&self.rustc()).is_some()
     }
 
     /// Points the prefix to the linker of the host's compiler.
@@ -122,6 +125,8 @@ pub(super) fn make(cache: &Path, version: Option<&str>) -> Result<Prefix> {
             .context("making a compiler from Debian's packages: this is no Debian system")?;
     }
     fs::create_dir_all(cache).with_context(|| creating(cache))?;
+    // Compilers know files by their real paths.
+    let cache = &cache.canonicalize().with_context(|| format!("resolving {}", cache.display()))?;
     let _lock = lock(cache)?;
     let packages = Packages::choose(version)?;
     let prefix = Prefix::of_version(cache, &packages.version);
@@ -237,7 +242,7 @@ fn assemble(scratch: &Path, packages: &Packages) -> Result<()> {
     write_rustc_script(&prefix)?;
     prefix.link_linker()?;
     let seed = write_seed(&scratch.join("seed"))?;
-    build_std(&seed, &prefix)?;
+    build_std(scratch, &seed, &prefix)?;
     lay_startup_objects(&seed, &prefix)?;
     if !prefix.is_ready() {
         bail!("the compiler does not find the standard library that was built for it");
@@ -288,19 +293,23 @@ fn write_seed(directory: &Path) -> Result<PathBuf> {
     Ok(directory.to_path_buf())
 }
 
-fn build_std(seed: &Path, prefix: &Prefix) -> Result<()> {
+fn build_std(scratch: &Path, seed: &Path, prefix: &Prefix) -> Result<()> {
     let mut cargo = step::cargo();
     cargo
         .current_dir(seed)
-        .args(["build", "--quiet", "--release", "--target", TARGET, "--target-dir", "target"])
+        .args(["build", "--release", "--target", TARGET, "--target-dir", "target"])
         // test: for `cargo test` in guest crates.
         .args(["-Z", "build-std=std,panic_abort,test"])
         .env("RUSTC", prefix.rustc())
         // build-std is not stable; the compiler and the source are of one version, which is all it asks for.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "2")
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        // Panic messages carry source paths: without this each machine's library is another one, and crates compiled
+        // with one do not link with the next.
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            format!("--remap-path-prefix={}={SOURCES}", scratch.display()),
+        );
     step::run(&mut cargo).context("compiling the standard library")?;
 
     let built = seed.join("target").join(TARGET).join("release").join("deps");

@@ -28,6 +28,9 @@ pub(crate) struct Toolchain {
     pub(crate) description: String,
     /// It is the one cargo takes by itself.
     is_default: bool,
+    /// Changes whenever the standard library does. cargo knows only the compiler's version, and what was compiled with
+    /// another build of the library does not link with this one.
+    pub(crate) identity: String,
 }
 
 impl Toolchain {
@@ -41,18 +44,19 @@ impl Toolchain {
 
 pub(crate) fn find() -> Result<Toolchain> {
     let default = PathBuf::from("rustc");
-    if has_std(&default) {
+    if let Some(library) = std_library(&default) {
         let description = "rustup's compiler".to_string();
-        return Ok(Toolchain { rustc: default, description, is_default: true });
+        let identity = identity(&library)?;
+        return Ok(Toolchain { rustc: default, description, is_default: true, identity });
     }
     let cache = cache_directory()?;
     if let Some(prefix) = debian::cached(&cache, PINNED) {
-        return made(prefix);
+        return made(&prefix);
     }
     let mut refusals = Vec::new();
     for version in [Some(PINNED), None] {
         match debian::make(&cache, version) {
-            Ok(prefix) => return made(prefix),
+            Ok(prefix) => return made(&prefix),
             Err(error) => refusals.push(format!("{error:#}")),
         }
     }
@@ -64,26 +68,31 @@ pub(crate) fn find() -> Result<Toolchain> {
     )
 }
 
-fn made(prefix: debian::Prefix) -> Result<Toolchain> {
+fn made(prefix: &debian::Prefix) -> Result<Toolchain> {
     prefix.link_linker()?;
+    let rustc = prefix.rustc();
+    let library = std_library(&rustc).context("looking for the standard library made just now")?;
     let description = format!("the cached {}", prefix.name());
-    Ok(Toolchain { rustc: prefix.rustc(), description, is_default: false })
+    Ok(Toolchain { rustc, description, is_default: false, identity: identity(&library)? })
 }
 
-/// Does this compiler exist, and has it a standard library for the target?
-fn has_std(rustc: &Path) -> bool {
+/// The standard library this compiler has for the target, if the compiler exists and has one.
+fn std_library(rustc: &Path) -> Option<PathBuf> {
     let mut command = Command::new(rustc);
-    let Ok(directory) =
-        step::output(command.args(["--print", "target-libdir", "--target", TARGET]))
-    else {
-        return false;
-    };
-    let Ok(files) = std::fs::read_dir(directory.trim()) else { return false };
-    files.flatten().any(|file| {
-        let name = file.file_name();
-        let name = name.to_string_lossy();
+    let directory =
+        step::output(command.args(["--print", "target-libdir", "--target", TARGET])).ok()?;
+    let files = std::fs::read_dir(directory.trim()).ok()?;
+    files.flatten().map(|file| file.path()).find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("libstd-") && name.ends_with(".rlib")
     })
+}
+
+fn identity(library: &Path) -> Result<String> {
+    let looking = || format!("looking at {}", library.display());
+    let metadata = library.metadata().with_context(looking)?;
+    let modified = metadata.modified().with_context(looking)?;
+    Ok(format!("{}, {} bytes, {modified:?}", library.display(), metadata.len()))
 }
 
 /// Outside the repository, so that clones share it and `cargo clean` leaves it alone.
