@@ -188,7 +188,10 @@ impl Packages {
     fn choose(version: Option<&str>) -> Result<Packages> {
         Packages::known(version).or_else(|first| {
             eprintln!("==> apt does not know the packages yet ({first:#})");
-            step::run(Command::new("apt-get").args(["update", "--quiet"])).context(
+            let mut apt = Command::new("apt-get");
+            // Our stdout is kept for one line of `cargo xtask toolchain`.
+            apt.args(["update", "--quiet"]).stdout(std::io::stderr());
+            step::run(&mut apt).context(
                 "fetching apt's package lists: run `apt-get update` as root and try again",
             )?;
             Packages::known(version)
@@ -262,7 +265,6 @@ fn unpack(downloads: &Path, packages: &Packages, root: &Path) -> Result<()> {
     let mut apt = Command::new("apt-get");
     // apt's own user may not write to our directory.
     apt.current_dir(downloads).args(["-o", "APT::Sandbox::User=root", "--quiet", "download"]);
-    // Not to our stdout, which `cargo xtask toolchain` keeps for one line.
     step::output(apt.args(&packages.specs))?;
     for entry in
         fs::read_dir(downloads).with_context(|| format!("listing {}", downloads.display()))?
