@@ -1,0 +1,396 @@
+//! Loom models of the lock-free parts: state word, mailbox, channel, sleeping and waking, shutdown.
+//!
+//! The modules are the crate's own source files, included by path, so what is explored is what ships; only `sync.rs` and
+//! `channel/queue.rs` differ under `--cfg loom`. Each model is named for the behaviour at risk. Run:
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test --release -p lunatic-scheduler --test loom`.
+#![cfg(loom)]
+#![allow(dead_code, unreachable_pub, unused_imports, missing_docs)] // Whole files, of which models use a part.
+
+#[path = "../src/channel/mod.rs"]
+mod channel;
+#[path = "../src/closing.rs"]
+mod closing;
+#[path = "../src/mailbox.rs"]
+mod mailbox;
+#[path = "../src/park/mod.rs"]
+mod park;
+#[path = "../src/pid.rs"]
+mod pid;
+#[path = "../src/state.rs"]
+mod state;
+#[path = "../src/sync.rs"]
+mod sync;
+
+use channel::{Channel, TryReceive, TrySend, Wait, Waiting, Wake};
+use closing::Closing;
+use loom::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+use mailbox::{Arrivals, Inbox, Pushed};
+use park::{Idle, Woken};
+use pid::Pid;
+use state::{Rest, Signal, Start, State};
+
+fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(2);
+    builder.check(f);
+}
+
+fn running() -> State {
+    let state = State::new();
+    state.publish(0);
+    assert_eq!(state.start(), Start::Run);
+    state
+}
+
+#[test]
+fn state_a_wake_during_park_is_never_lost_and_queues_once() {
+    model(|| {
+        let state = Arc::new(running());
+        let news = Arc::new(AtomicUsize::new(0));
+        let queued = Arc::new(AtomicUsize::new(0));
+        let wakers: Vec<_> = (0..2)
+            .map(|_| {
+                let (state, news, queued) = (state.clone(), news.clone(), queued.clone());
+                thread::spawn(move || {
+                    news.fetch_add(1, Relaxed);
+                    if state.wake(0) == Signal::Enqueue {
+                        queued.fetch_add(1, Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let mut in_queue = 0;
+        if news.load(Relaxed) < 2 && state.park() == Rest::Enqueue {
+            in_queue += 1;
+        }
+        wakers.into_iter().for_each(|w| w.join().unwrap());
+        in_queue += queued.load(Relaxed);
+        // Either it saw all the news before it parked, or it is queued exactly once and sees them when it runs.
+        assert!(in_queue <= 1);
+        if in_queue == 1 {
+            assert_eq!(state.start(), Start::Run);
+        }
+        assert_eq!(news.load(Relaxed), 2);
+        assert_ne!(state.park(), Rest::Killed);
+    });
+}
+
+#[test]
+fn state_a_kill_against_park_and_wake_ends_it_exactly_once() {
+    model(|| {
+        let state = Arc::new(running());
+        let other = state.clone();
+        let killer = thread::spawn(move || other.kill(0) == Signal::Enqueue);
+        let other = state.clone();
+        let waker = thread::spawn(move || other.wake(0) == Signal::Enqueue);
+        let rest = state.park();
+        let queued = [
+            rest == Rest::Enqueue,
+            killer.join().unwrap(),
+            waker.join().unwrap(),
+        ];
+        let queued = queued.into_iter().filter(|q| *q).count();
+        if rest == Rest::Killed {
+            assert_eq!(queued, 0);
+        } else {
+            assert_eq!(queued, 1);
+            assert_eq!(state.start(), Start::Killed);
+        }
+        state.finish();
+        assert!(state.free());
+        assert_eq!(state.kill(0), Signal::Gone);
+    });
+}
+
+#[test]
+fn state_a_late_waker_does_not_touch_the_next_tenant() {
+    model(|| {
+        let state = Arc::new(running());
+        let other = state.clone();
+        let late = thread::spawn(move || other.wake(0));
+        state.finish();
+        assert!(state.free());
+        state.publish(1);
+        assert_eq!(state.start(), Start::Run);
+        assert_ne!(late.join().unwrap(), Signal::Enqueue);
+        assert_eq!(state.park(), Rest::Parked);
+    });
+}
+
+/// A process's receive loop over the real mailbox and state word; being queued is polling a flag.
+#[test]
+fn mailbox_every_message_arrives_in_order_and_wakes() {
+    model(|| {
+        let state = Arc::new(running());
+        let arrivals = Arc::new(Arrivals::new());
+        let queued = Arc::new(AtomicUsize::new(0));
+        arrivals.open(0);
+        let senders: Vec<_> = [vec![1u32, 2], vec![11]]
+            .into_iter()
+            .map(|messages| {
+                let (state, arrivals, queued) = (state.clone(), arrivals.clone(), queued.clone());
+                thread::spawn(move || {
+                    for m in messages {
+                        if arrivals.push(0, m) == Ok(Pushed::First)
+                            && state.wake(0) == Signal::Enqueue
+                        {
+                            queued.fetch_add(1, Relaxed);
+                        }
+                    }
+                })
+            })
+            .collect();
+        let mut inbox = Inbox::new();
+        let mut got = Vec::new();
+        got.extend(std::iter::from_fn(|| inbox.receive(&arrivals, 0, |_| true)));
+        let rest = (got.len() < 3).then(|| state.park());
+        senders.into_iter().for_each(|s| s.join().unwrap());
+        // Whatever was not seen before the park has woken it.
+        if got.len() < 3 {
+            let entries = usize::from(rest == Some(Rest::Enqueue)) + queued.load(Relaxed);
+            assert_eq!(entries, 1, "queued once");
+            assert_eq!(state.start(), Start::Run);
+            got.extend(std::iter::from_fn(|| inbox.receive(&arrivals, 0, |_| true)));
+        }
+        let small: Vec<u32> = got.iter().copied().filter(|m| *m < 10).collect();
+        assert_eq!((got.len(), small), (3, vec![1, 2]));
+    });
+}
+
+#[test]
+fn mailbox_a_late_sender_gets_its_message_back_or_it_is_dropped_at_the_end() {
+    model(|| {
+        let arrivals = Arc::new(Arrivals::new());
+        arrivals.open(0);
+        let message = Arc::new(());
+        let (late, mine) = (arrivals.clone(), message.clone());
+        let sender = thread::spawn(move || late.push(0, mine).is_ok());
+        let mut inbox = Inbox::new();
+        let dropped = inbox.close(&arrivals);
+        arrivals.open(1);
+        let accepted = sender.join().unwrap();
+        assert_eq!(u64::from(accepted), dropped);
+        assert!(inbox.receive(&arrivals, 1, |_| true).is_none());
+        assert_eq!(Arc::strong_count(&message), 1);
+    });
+}
+
+/// Wakes by setting a process's notification; a process that parks waits for it with yields.
+struct Bells(Vec<AtomicUsize>);
+
+impl Wake for Bells {
+    fn wake(&self, pid: Pid) -> bool {
+        self.0[pid.as_u64() as usize].fetch_add(1, loom::sync::atomic::Ordering::AcqRel);
+        true
+    }
+}
+
+impl Bells {
+    fn new() -> Arc<Self> {
+        Arc::new(Self((0..3).map(|_| AtomicUsize::new(0)).collect()))
+    }
+    fn rings(&self, pid: Pid) -> usize {
+        self.0[pid.as_u64() as usize].load(loom::sync::atomic::Ordering::Acquire)
+    }
+}
+
+#[test]
+fn channel_a_registered_receiver_is_woken_or_sees_the_message() {
+    model(|| {
+        let bells = Bells::new();
+        let channel = Channel::new(0);
+        channel.add_holder();
+        let (other, their_bells) = (channel.clone(), bells.clone());
+        let sender = thread::spawn(move || other.try_send(&*their_bells, 5).unwrap());
+        let me = Pid::from_u64(0);
+        let mut waiting = Waiting::default();
+        let first = channel.receive_or_register(&*bells, me, Wait::Forever, &mut waiting);
+        sender.join().unwrap();
+        match first {
+            Ok(5) => {}
+            Err(TryReceive::Empty) => {
+                assert_eq!(bells.rings(me), 1, "the sender saw the one who waits");
+                let second = channel.receive_or_register(&*bells, me, Wait::Forever, &mut waiting);
+                assert_eq!(second, Ok(5));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn channel_a_waiting_sender_is_woken_or_sees_the_room() {
+    model(|| {
+        let bells = Bells::new();
+        let channel = Channel::new(1);
+        channel.add_holder();
+        channel.try_send(&*bells, 1).unwrap();
+        let (other, their_bells) = (channel.clone(), bells.clone());
+        let receiver = thread::spawn(move || other.try_receive(&*their_bells).unwrap());
+        let me = Pid::from_u64(0);
+        let mut waiting = Waiting::default();
+        let first = channel.send_or_register(&*bells, me, Wait::Forever, &mut waiting, 2);
+        assert_eq!(receiver.join().unwrap(), 1);
+        if first.is_err() {
+            assert_eq!(first, Err(TrySend::Full(2)));
+            assert_eq!(bells.rings(me), 1);
+            let second = channel.send_or_register(&*bells, me, Wait::Forever, &mut waiting, 2);
+            assert_eq!(second, Ok(()));
+        }
+        assert_eq!(channel.try_receive(&*bells), Ok(2));
+    });
+}
+
+#[test]
+fn channel_all_blocked_receivers_learn_that_it_is_closed() {
+    model(|| {
+        let bells = Bells::new();
+        let channel: Channel<u32> = Channel::new(0);
+        channel.add_holder();
+        let wait = |channel: Channel<u32>, bells: Arc<Bells>, n: u64| {
+            let me = Pid::from_u64(n);
+            let mut waiting = Waiting::default();
+            let answer = channel.receive_or_register(&*bells, me, Wait::Forever, &mut waiting);
+            (answer, waiting)
+        };
+        let (other, their_bells) = (channel.clone(), bells.clone());
+        let thread = thread::spawn(move || wait(other, their_bells, 1).0);
+        let mine = wait(channel.clone(), bells.clone(), 0).0;
+        let theirs = thread.join().unwrap();
+        assert!(channel.is_closed());
+        // Whoever came first was registered and then rung; the other one was told at once, or rung as well.
+        for (n, answer) in [(0, mine), (1, theirs)] {
+            let told = answer == Err(TryReceive::Closed);
+            assert!(told || bells.rings(Pid::from_u64(n)) >= 1);
+        }
+    });
+}
+
+#[test]
+fn channel_a_waiter_that_gives_up_passes_the_message_on() {
+    model(|| {
+        let bells = Bells::new();
+        let channel = Channel::new(0);
+        channel.add_transit();
+        let (mut a, mut b) = (Waiting::default(), Waiting::default());
+        let (first, second) = (Pid::from_u64(0), Pid::from_u64(1));
+        let limited = Wait::Limited;
+        assert!(channel.receive_or_register(&*bells, first, limited, &mut a).is_err());
+        assert!(channel.receive_or_register(&*bells, second, limited, &mut b).is_err());
+        let (other, their_bells) = (channel.clone(), bells.clone());
+        let sender = thread::spawn(move || other.try_send(&*their_bells, 7).unwrap());
+        channel.unregister(&*bells, &mut a);
+        sender.join().unwrap();
+        assert_eq!(bells.rings(second), 1, "whoever was chosen, the one who still waits is rung");
+        assert_eq!(channel.receive_or_register(&*bells, second, limited, &mut b), Ok(7));
+    });
+}
+
+/// A worker that finds nothing goes to sleep while work is pushed: it must get up (a lost wake-up is a deadlock).
+#[test]
+fn park_work_pushed_while_falling_asleep_is_found() {
+    model(|| {
+        let idle = Arc::new(Idle::new(1));
+        let queue = Arc::new(AtomicUsize::new(0));
+        let (their_idle, their_queue) = (idle.clone(), queue.clone());
+        let worker = thread::spawn(move || {
+            let mut searching = their_idle.start_searching();
+            loop {
+                if searching && their_queue.load(Relaxed) > 0 {
+                    their_idle.found();
+                    return;
+                }
+                their_idle.announce(0, searching);
+                if their_queue.load(Relaxed) == 0 {
+                    their_idle.sleep(0, None);
+                }
+                searching = match their_idle.rise(0) {
+                    Woken::Searching => true,
+                    Woken::Plain => their_idle.start_searching(),
+                };
+            }
+        });
+        queue.store(1, Relaxed);
+        idle.notify();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn park_two_sleepers_and_two_pushes_leave_no_work_behind() {
+    model(|| {
+        let idle = Arc::new(Idle::new(2));
+        let queue = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let closing = Arc::new(Closing::new(2));
+        let workers: Vec<_> = (0..2)
+            .map(|id| {
+                let (idle, queue) = (idle.clone(), queue.clone());
+                let (taken, closing) = (taken.clone(), closing.clone());
+                thread::spawn(move || {
+                    loop {
+                        let got = queue
+                            .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1))
+                            .is_ok();
+                        if got && taken.fetch_add(1, Relaxed) == 0 && closing.request() {
+                            idle.unpark_all();
+                        }
+                        if closing.requested() {
+                            return closing.leave();
+                        }
+                        idle.announce(id, false);
+                        if queue.load(Relaxed) == 0 && !closing.requested() {
+                            idle.sleep(id, None);
+                        }
+                        if idle.rise(id) == Woken::Searching {
+                            idle.found();
+                        }
+                    }
+                })
+            })
+            .collect();
+        queue.store(1, Relaxed);
+        idle.notify();
+        let last = workers.into_iter().map(|w| w.join().unwrap()).filter(|last| *last).count();
+        assert_eq!(last, 1, "exactly one worker sweeps");
+    });
+}
+
+#[test]
+fn shutdown_reaches_a_sleeping_worker_and_is_requested_once() {
+    model(|| {
+        let idle = Arc::new(Idle::new(1));
+        let closing = Arc::new(Closing::new(1));
+        let (their_idle, their_closing) = (idle.clone(), closing.clone());
+        let worker = thread::spawn(move || {
+            while !their_closing.requested() {
+                their_idle.announce(0, false);
+                if !their_closing.requested() {
+                    their_idle.sleep(0, None);
+                }
+                let _ = their_idle.rise(0);
+            }
+            assert!(their_closing.leave());
+        });
+        let (their_idle, their_closing) = (idle.clone(), closing.clone());
+        let other = thread::spawn(move || {
+            let first = their_closing.request();
+            if first {
+                their_idle.unpark_all();
+            }
+            first
+        });
+        let mine = closing.request();
+        if mine {
+            idle.unpark_all();
+        }
+        assert!(mine != other.join().unwrap(), "one of the two is the first");
+        worker.join().unwrap();
+    });
+}
