@@ -87,17 +87,14 @@ pub(crate) fn encode<T: Serialize>(value: &T, tag: i64) -> Result<(), Error> {
         return Ok(());
     }
     drop(claim);
-    let limit = abi_size_if_refused(&writer);
+    let limit = writer.refused.then(abi::message_size);
     discard();
+    let type_name = type_name::<T>();
     Err(match (limit, result) {
-        (Some(limit), _) => Error::MessageTooLarge { type_name: type_name::<T>(), limit },
-        (None, Err(reason)) => Error::Encode { type_name: type_name::<T>(), reason },
+        (Some(limit), _) => Error::MessageTooLarge { type_name, limit },
+        (None, Err(reason)) => Error::Encode { type_name, reason },
         (None, Ok(())) => unreachable!("flush fails only when the runtime refuses bytes"),
     })
-}
-
-fn abi_size_if_refused(writer: &Writer) -> Option<usize> {
-    writer.refused.then(abi::message_size)
 }
 
 /// Decodes the scratch message as a `T`.
@@ -174,22 +171,20 @@ impl Writer {
         if bytes.len() < BUFFER {
             self.write(bytes)
         } else {
-            self.hand_over(bytes)
+            self.hand_over(bytes) // the flush has created the message
         }
     }
 
     fn flush(&mut self) -> bool {
-        ensure_created(self.len);
-        if self.len == 0 {
-            return !self.refused;
-        }
-        let buffer = self.buffer;
         let len = std::mem::take(&mut self.len);
-        self.hand_over(&buffer[..len])
+        ensure_created(len);
+        if len > 0 {
+            self.refused |= abi::message_write(&self.buffer[..len]) < len;
+        }
+        !self.refused
     }
 
     fn hand_over(&mut self, bytes: &[u8]) -> bool {
-        ensure_created(bytes.len());
         self.refused |= abi::message_write(bytes) < bytes.len();
         !self.refused
     }
