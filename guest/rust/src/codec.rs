@@ -7,7 +7,7 @@
 //!
 //! That leaves one bad interleaving: a `Serialize` or `Deserialize` implementation that itself sends or receives would
 //! replace the scratch message under the outer value. `STATE` knows that an outer value is under way, and whoever starts
-//! an inner one gets a clear panic (`Idle::claim`).
+//! an inner one gets a clear panic (`assert_idle`).
 //!
 //! A failed message does not stay in the scratch slot: it may hold channels, and a channel that is held somewhere does
 //! not close.
