@@ -256,8 +256,17 @@ impl<P: Program> Core<P> {
         let timers = &self.shared().timers[self.id];
         let now = self.shared().now();
         if timers.next() <= now {
+            // The earliest runs at once; those that are due with it follow in order, not each before the one before.
+            let mut first = true;
             let fired = timers.fire(now, |pid| {
-                self.wake(pid);
+                let Some(slot) = self.shared().slots.lookup(pid) else { return };
+                if slot.header().state.wake(pid.generation()) == Signal::Enqueue {
+                    if std::mem::take(&mut first) {
+                        self.push_next(slot);
+                    } else {
+                        self.push_back(slot);
+                    }
+                }
             });
             self.counters().timers_fired.add(fired);
         }

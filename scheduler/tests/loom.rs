@@ -90,11 +90,7 @@ fn state_a_kill_against_park_and_wake_ends_it_exactly_once() {
         let other = state.clone();
         let waker = thread::spawn(move || other.wake(0) == Signal::Enqueue);
         let rest = state.park();
-        let queued = [
-            rest == Rest::Enqueue,
-            killer.join().unwrap(),
-            waker.join().unwrap(),
-        ];
+        let queued = [rest == Rest::Enqueue, killer.join().unwrap(), waker.join().unwrap()];
         let queued = queued.into_iter().filter(|q| *q).count();
         if rest == Rest::Killed {
             assert_eq!(queued, 0);
@@ -335,9 +331,8 @@ fn park_two_sleepers_and_two_pushes_leave_no_work_behind() {
                 let (taken, closing) = (taken.clone(), closing.clone());
                 thread::spawn(move || {
                     loop {
-                        let got = queue
-                            .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1))
-                            .is_ok();
+                        let got =
+                            queue.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok();
                         if got && taken.fetch_add(1, Relaxed) == 0 && closing.request() {
                             idle.unpark_all();
                         }
