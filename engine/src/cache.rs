@@ -25,8 +25,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
-
 /// What all entries together may take; the oldest go first.
 const MAX_CACHE_BYTES: u64 = 1 << 30;
 /// After an eviction this much is left, so that not every store evicts.
@@ -39,7 +37,8 @@ const RENEW_AFTER: Duration = Duration::from_secs(3600);
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 const MAGIC: &[u8; 8] = b"lunatic\x01";
-const HASH_BYTES: usize = 32;
+/// BLAKE3, because SHA-256 took nine tenths of a cache hit: 25 ms for the 4.8 MB entry of a 677 KB module.
+const HASH_BYTES: usize = blake3::OUT_LEN;
 /// Magic, key, payload length, payload checksum.
 const HEADER_BYTES: usize = MAGIC.len() + HASH_BYTES + 8 + HASH_BYTES;
 const ENTRY_SUFFIX: &str = ".module";
@@ -58,9 +57,9 @@ pub(crate) struct Key([u8; HASH_BYTES]);
 impl Key {
     /// Hashes `parts`, each with its length, so that no two lists look alike.
     pub(crate) fn of(parts: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
+        let mut hash = blake3::Hasher::new();
         for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(&(part.len() as u64).to_le_bytes());
             hash.update(part);
         }
         Self(hash.finalize().into())
@@ -231,12 +230,12 @@ fn user() -> u32 {
 }
 
 fn header(key: &Key, payload: &[u8]) -> Vec<u8> {
-    let checksum: [u8; HASH_BYTES] = Sha256::digest(payload).into();
+    let checksum = blake3::hash(payload);
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(&key.0);
     header.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    header.extend_from_slice(&checksum);
+    header.extend_from_slice(checksum.as_bytes());
     header
 }
 
