@@ -31,6 +31,10 @@ fn deeper(n: u64) -> u64 {
     if n == 0 { frame[0] } else { deeper(n - 1) + frame[1] }
 }
 
+fn fall() {
+    std::hint::black_box(deeper(100_000));
+}
+
 fn overflow(guard: Guard) {
     // Without Rust's own handler: the fault must be a plain one at the guard.
     // SAFETY: the default action is a valid handler.
@@ -40,7 +44,7 @@ fn overflow(guard: Guard) {
     let how = run(&runtime, |p| {
         p.on_worker(|w, _| {
             for _ in 0..8 {
-                w.spawn(0, native(|_| drop(std::hint::black_box(deeper(100_000))), None)).unwrap();
+                w.spawn(0, native(|_| fall(), None)).unwrap();
             }
         });
     });
@@ -100,7 +104,9 @@ fn running_out_of_mappings_names_the_limit() {
 extern "C" fn lead_out(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(bounds) = current_fiber() else { std::process::abort() };
     // SAFETY: the kernel passes a valid record.
-    let address = unsafe { (*info).si_addr() } as usize;
+    let info = unsafe { &*info };
+    // SAFETY: the signal is SIGSEGV, whose record has an address.
+    let address = unsafe { info.si_addr() } as usize;
     if !bounds.guard.contains(&address) {
         std::process::abort();
     }
@@ -134,7 +140,7 @@ fn a_redirected_fiber_ends_as_trapped_and_its_worker_goes_on() {
     assert_eq!(unsafe { libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut()) }, 0);
     let runtime = runtime(2);
     for _ in 0..100 {
-        let how = run(&runtime, |_| drop(std::hint::black_box(deeper(100_000))));
+        let how = run(&runtime, |_| fall());
         assert_eq!(how, End::Trapped);
     }
     assert_eq!(run(&runtime, |p| p.yield_now()), End::Returned);
