@@ -1,21 +1,25 @@
 //! Compiled modules on disk, so that the second start of a program does not compile.
 //!
-//! One file for each entry, named by its key: the hash of everything that decides the machine code (content, compiler
-//! version, CPU features, options, and the sources of our own middleware, so that nobody has to remember to raise a
-//! number). An entry holds a header (magic, key, length and checksum of the payload) and wasmer's serialized artifact,
-//! which carries everything that validation and compilation found out.
+//! One file for each entry, named by its key: the hash of everything that decides the machine code
+//! (content, compiler version, CPU features, options, and the sources of our own middleware, so
+//! that nobody has to remember to raise a number). An entry holds a header (magic, key, length and
+//! checksum of the payload) and wasmer's serialized artifact, which carries everything that
+//! validation and compilation found out.
 //!
-//! **Trust.** An entry is machine code that we will run, so it must come from us. A reader accepts a file only when it is
-//! a regular file owned by this user that nobody else may write (asked of the open file, not of its path), carries the
-//! key it was looked up by, and has the length and checksum its header says. Ownership keeps strangers out; the checksum
-//! is against accidents: truncation, a full disk, a bad block. Anything else is a miss, the module is compiled, and
-//! the entry replaced.
+//! **Trust.** An entry is machine code that we will run, so it must come from us. A reader accepts
+//! a file only when it is a regular file owned by this user that nobody else may write (asked of
+//! the open file, not of its path), carries the key it was looked up by, and has the length and
+//! checksum its header says. Ownership keeps strangers out; the checksum is against accidents:
+//! truncation, a full disk, a bad block. Anything else is a miss, the module is compiled, and the
+//! entry replaced.
 //!
-//! **Writers** never touch an entry in place: each writes a file of its own and renames it over the name, so a reader sees
-//! the old entry, the new one or none, and of several writers the last wins with the same content. No `fsync`: after a
-//! crash an entry may be short, and the checksum finds that.
+//! **Writers** never touch an entry in place: each writes a file of its own and renames it over the
+//! name, so a reader sees the old entry, the new one or none, and of several writers the last wins
+//! with the same content. No `fsync`: after a crash an entry may be short, and the checksum finds
+//! that.
 //!
-//! A cache that does not work is never a reason for a program not to start: every failure is logged and worked around.
+//! A cache that does not work is never a reason for a program not to start: every failure is logged
+//! and worked around.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -37,7 +41,8 @@ const RENEW_AFTER: Duration = Duration::from_secs(3600);
 const ABANDONED_AFTER: Duration = Duration::from_secs(3600);
 
 const MAGIC: &[u8; 8] = b"lunatic\x01";
-/// BLAKE3, because SHA-256 took nine tenths of a cache hit: 25 ms for the 4.8 MB entry of a 677 KB module.
+/// BLAKE3, because SHA-256 took nine tenths of a cache hit: 25 ms for the 4.8 MB entry of a 677 KB
+/// module.
 const HASH_BYTES: usize = blake3::OUT_LEN;
 /// Magic, key, payload length, payload checksum.
 const HEADER_BYTES: usize = MAGIC.len() + HASH_BYTES + 8 + HASH_BYTES;
@@ -82,8 +87,9 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache in `directory`, creating it (readable by this user only) when it does not exist. `None`, and a
-    /// warning in the log, when it cannot be created or when somebody else could put machine code into it.
+    /// Opens the cache in `directory`, creating it (readable by this user only) when it does not
+    /// exist. `None`, and a warning in the log, when it cannot be created or when somebody else
+    /// could put machine code into it.
     pub fn open(directory: impl Into<PathBuf>) -> Option<Self> {
         let directory = directory.into();
         match prepare(&directory) {
@@ -145,7 +151,8 @@ impl Cache {
         for _ in 0..ATTEMPTS {
             // Relaxed: only uniqueness matters.
             let writer = WRITERS.fetch_add(1, Ordering::Relaxed);
-            // Process ids come round again and may be shared between containers; the clock tells those apart.
+            // Process ids come round again and may be shared between containers; the clock tells
+            // those apart.
             let nanos = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().subsec_nanos();
             let name = format!("{TEMPORARY_PREFIX}{}-{writer}-{nanos}", std::process::id());
             let path = self.directory.join(name);
@@ -160,8 +167,8 @@ impl Cache {
         Err(last)
     }
 
-    /// Removes abandoned temporary files, and the oldest entries until `kept` bytes are left, if there are more than
-    /// `max`.
+    /// Removes abandoned temporary files, and the oldest entries until `kept` bytes are left, if
+    /// there are more than `max`.
     fn evict(&self, max: u64, kept: u64) -> io::Result<()> {
         let mut entries = Vec::new();
         let mut total = 0;
@@ -210,7 +217,8 @@ fn prepare(directory: &Path) -> Result<(), String> {
     check_private(&metadata)
 }
 
-/// Whether the owner and the permissions of a file or directory keep everybody else from changing it.
+/// Whether the owner and the permissions of a file or directory keep everybody else from changing
+/// it.
 fn check_private(metadata: &fs::Metadata) -> Result<(), String> {
     let user = user();
     if metadata.uid() != user {

@@ -1,9 +1,10 @@
 //! From bytes to machine code: the compiler as this crate uses it.
 //!
-//! wasmer compiles and nothing else. It gets a module only after [`crate::validate`]; it runs in a thread of ours with a
-//! deep stack, because translation goes as deep as a hostile module nests; and a panic in it becomes an error, because a
-//! guest may kill itself but not the node. Each module has a wasmer `Engine` of its own: an engine owns the machine code
-//! of its modules until it is dropped, and a panic inside it would poison it for the others.
+//! wasmer compiles and nothing else. It gets a module only after [`crate::validate`]; it runs in a
+//! thread of ours with a deep stack, because translation goes as deep as a hostile module nests;
+//! and a panic in it becomes an error, because a guest may kill itself but not the node. Each
+//! module has a wasmer `Engine` of its own: an engine owns the machine code of its modules until it
+//! is dropped, and a panic inside it would poison it for the others.
 
 use std::any::Any;
 use std::fmt;
@@ -31,7 +32,8 @@ use crate::cache::{Cache, Key};
 use crate::meter::{self, Meter};
 use crate::validate::{self, LoadError, LoadErrorKind};
 
-/// The stack of the thread that validates, translates and links. Address space only: untouched pages cost nothing.
+/// The stack of the thread that validates, translates and links. Address space only: untouched
+/// pages cost nothing.
 const COMPILER_STACK_BYTES: usize = 256 << 20;
 
 /// How hard cranelift tries.
@@ -67,8 +69,8 @@ impl Default for CompilerOptions {
     }
 }
 
-/// Called now and then while a module compiles, from several threads, with (done, total) in units that only their ratio
-/// gives meaning to.
+/// Called now and then while a module compiles, from several threads, with (done, total) in units
+/// that only their ratio gives meaning to.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// Compiles modules.
@@ -208,9 +210,10 @@ impl Compiler {
     fn revive(&self, payload: Vec<u8>) -> Option<Compiled> {
         let engine = Engine::headless();
         let revived = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: deserialize wants bytes that the caller trusts to be valid for this engine and this processor.
-            // `Cache::load` took them from a file that only this user can write, under a key that names this wasmer,
-            // this processor and these options, with the checksum that `compile` wrote over what serialize returned.
+            // SAFETY: deserialize wants bytes that the caller trusts to be valid for this engine
+            // and this processor. `Cache::load` took them from a file that only this user can
+            // write, under a key that names this wasmer, this processor and these options, with the
+            // checksum that `compile` wrote over what serialize returned.
             unsafe { Artifact::deserialize(&engine, payload.into()) }
         }));
         match revived {
@@ -283,7 +286,8 @@ fn progress_callback(progress: Progress) -> CompilationProgressCallback {
     })
 }
 
-/// Whether `bytes` are WebAssembly text: the first thing that is neither blank nor comment is a parenthesis.
+/// Whether `bytes` are WebAssembly text: the first thing that is neither blank nor comment is a
+/// parenthesis.
 fn is_text(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     loop {
@@ -307,7 +311,8 @@ fn translate_text(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
         return Err(LoadErrorKind::Limit { what: "bytes", count, limit, offset: 0 }.into());
     }
     wat::parse_bytes(bytes).map(|binary| binary.into_owned()).map_err(|error| {
-        // Printed over several lines: "message", then "--> <anon>:line:column", then the quoted line.
+        // Printed over several lines: "message", then "--> <anon>:line:column", then the quoted
+        // line.
         let printed = error.to_string();
         let place = printed.lines().find_map(|line| line.trim_start().strip_prefix("--> "));
         let mut numbers = place.into_iter().flat_map(|place| place.rsplit(':'));
@@ -342,14 +347,16 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a message".to_string())
 }
 
-/// How compiled code sees memories and tables. The rest of the trait is for wasmer's own instances, which we never make.
+/// How compiled code sees memories and tables. The rest of the trait is for wasmer's own instances,
+/// which we never make.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout;
 
 const NOT_WASMER: &str = "lunatic lays out its instances itself";
 
 impl Tunables for Layout {
-    /// Explicit bounds checks, no guard pages: the only style in which a memory may be a slot of any size.
+    /// Explicit bounds checks, no guard pages: the only style in which a memory may be a slot of
+    /// any size.
     fn memory_style(&self, _memory: &MemoryType) -> MemoryStyle {
         MemoryStyle::Dynamic { offset_guard_size: 0 }
     }

@@ -121,7 +121,7 @@ impl Image {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Size of the block that [`crate::Instance::new`] wants, aligned to 16.
+    /// Size of the block that [`crate::Prepared::place`] wants, aligned to 16.
     #[must_use]
     pub fn block_bytes(&self) -> usize {
         size_of_val(&*self.0.template)

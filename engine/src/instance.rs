@@ -106,39 +106,37 @@ pub enum InstantiateError {
         /// [`Limits::memory_bytes_max`].
         limit: usize,
     },
+    /// No room for the tables of the module.
+    #[error("no memory for an instance with tables of {bytes} bytes; end some processes")]
+    Block {
+        /// Size of the instance's block.
+        bytes: usize,
+    },
     /// No memory to be had.
     #[error(transparent)]
     Memory(#[from] MemoryError),
 }
 
-/// Owns the instance in a block; gives its memory back when dropped.
-#[derive(Debug)]
-pub struct Instance {
-    header: NonNull<InstanceHeader>,
+/// Everything an instance needs but the place for its block: what can fail has been done.
+pub struct Prepared<'a> {
+    image: &'a Image,
+    pool: &'a MemoryPool,
+    limits: Limits,
+    slot: Option<MemorySlot>,
+    own_block: Option<Box<[u128]>>,
 }
 
-// SAFETY: an instance is used by one thread at a time (`&mut` or the running fiber); nothing in it
-// belongs to a thread.
-unsafe impl Send for Instance {}
-
-impl Instance {
-    /// Makes an instance of `image` in `block`.
+impl<'a> Prepared<'a> {
+    /// Takes a memory for an instance of `image`, and a block on the heap if it would be larger
+    /// than `block_bytes_max`.
     ///
     /// # Errors
     /// When the memory cannot be had.
-    ///
-    /// # Safety
-    /// - `block` is aligned to 16, holds `image.block_bytes()` bytes, and nobody else uses it until
-    ///   the instance is dropped.
-    /// - `pool` outlives the instance.
-    /// - `hooks` can be called with `owner` while compiled code runs.
-    pub unsafe fn new(
-        image: &Image,
-        block: NonNull<u8>,
-        pool: &MemoryPool,
+    pub fn new(
+        image: &'a Image,
+        pool: &'a MemoryPool,
         limits: Limits,
-        owner: *mut (),
-        hooks: &'static Hooks,
+        block_bytes_max: usize,
     ) -> Result<Self, InstantiateError> {
         let plan = image.memory_plan();
         if plan.bytes_min > limits.memory_bytes_max {
@@ -147,20 +145,49 @@ impl Instance {
                 limit: limits.memory_bytes_max,
             });
         }
+        let own_block = (image.block_bytes() > block_bytes_max)
+            .then(|| heap_block(image.block_bytes()))
+            .transpose()?;
         let slot = if plan.bytes_min > 0 { Some(pool.allocate(plan.bytes_min)?) } else { None };
-        // SAFETY: forwards the caller's promise on `block`.
+        Ok(Self { image, pool, limits, slot, own_block })
+    }
+
+    /// Bytes that [`Self::place`] wants to be given.
+    #[must_use]
+    pub fn block_bytes(&self) -> usize {
+        if self.own_block.is_some() { 0 } else { self.image.block_bytes() }
+    }
+
+    /// Makes the instance.
+    ///
+    /// # Safety
+    /// - `block` is aligned to 16, holds [`Self::block_bytes`] bytes, and nobody else uses it until
+    ///   the instance is dropped.
+    /// - The pool outlives the instance.
+    /// - `hooks` can be called with `owner` while compiled code runs.
+    pub unsafe fn place(
+        mut self,
+        block: NonNull<u8>,
+        owner: *mut (),
+        hooks: &'static Hooks,
+    ) -> Instance {
+        let image = self.image;
+        let mut own_block = self.own_block.take();
+        let block = own_block.as_mut().map_or(block, |own| NonNull::from(&mut **own).cast());
+        // SAFETY: forwards the caller's promise, or it is our own block.
         unsafe { image.stamp(block) };
+        let plan = image.memory_plan();
         let header = block.cast::<InstanceHeader>();
         let fresh = InstanceHeader {
             owner,
             hooks,
             image: image.to_raw(),
-            pool,
-            slot,
-            pages_max: plan.pages_max.min(limits.memory_bytes_max / PAGE_BYTES),
+            pool: self.pool,
+            slot: self.slot.take(),
+            pages_max: plan.pages_max.min(self.limits.memory_bytes_max / PAGE_BYTES),
             memory_offset: plan.definition_offset,
             reductions_offset: image.reductions_offset(),
-            slice: limits.slice,
+            slice: self.limits.slice,
             reductions_done: 0,
             dropped: image.dropped_in(block),
             tables: image.tables_in(block),
@@ -169,19 +196,76 @@ impl Instance {
             exit_frame_pointer: 0,
             exit_stack_pointer: 0,
         };
-        // SAFETY: the block begins with room for a header, aligned; the old contents are plain bytes.
+        // SAFETY: the block begins with room for a header, aligned; the old contents are bytes.
         unsafe { header.write(fresh) };
-        let mut instance = Self { header };
+        let mut instance = Instance { header, _own_block: own_block };
         instance.place_memory(plan.bytes_min, image);
         if let Some(reductions) = instance.reductions() {
             // SAFETY: points at the reductions global of this block.
-            unsafe { reductions.write(limits.slice) };
+            unsafe { reductions.write(self.limits.slice) };
         }
-        Ok(instance)
+        instance
     }
+}
 
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.pool.release(slot, 0);
+        }
+    }
+}
+
+/// A block that is too large for its owner's place.
+fn heap_block(bytes: usize) -> Result<Box<[u128]>, InstantiateError> {
+    let mut block = Vec::new();
+    let units = bytes / size_of::<u128>();
+    block.try_reserve_exact(units).map_err(|_| InstantiateError::Block { bytes })?;
+    block.resize(units, 0);
+    Ok(block.into_boxed_slice())
+}
+
+/// Owns the instance in a block; gives its memory back when dropped.
+#[derive(Debug)]
+pub struct Instance {
+    header: NonNull<InstanceHeader>,
+    /// The block, if it is not in its owner's place.
+    _own_block: Option<Box<[u128]>>,
+}
+
+/// A function of one instance, ready to be called on that instance's fiber.
+#[derive(Debug, Clone, Copy)]
+pub struct BoundCall {
+    vmctx: VmCtx,
+    function: Callable,
+}
+
+impl BoundCall {
+    /// Calls the function with its arguments in `values`, which receives the results.
+    ///
+    /// # Safety
+    /// The instance is alive; the caller runs on a fiber whose traps are caught; nothing on that
+    /// fiber's stack needs dropping; `values` holds the arguments that the function's type asks
+    /// for, with room for its results.
+    pub unsafe fn call(self, values: &mut [RawValue]) {
+        // SAFETY: the address is a trampoline of the image's artifact.
+        let trampoline: VMTrampoline = unsafe { std::mem::transmute(self.function.trampoline) };
+        let code = self.function.code as *const _;
+        // SAFETY: forwards the caller's promises; `code` belongs to the same artifact.
+        unsafe { trampoline(self.vmctx, code, values.as_mut_ptr()) };
+    }
+}
+
+// SAFETY: it is an address and code; who calls it answers for the instance.
+unsafe impl Send for BoundCall {}
+
+// SAFETY: an instance is used by one thread at a time (`&mut` or the running fiber); nothing in it
+// belongs to a thread.
+unsafe impl Send for Instance {}
+
+impl Instance {
     fn place_memory(&mut self, bytes: usize, image: &Image) {
-        // SAFETY: written by `new`, exclusively ours.
+        // SAFETY: written by `Prepared::place`, exclusively ours.
         let header = unsafe { self.header.as_mut() };
         if let Some(slot) = &header.slot {
             // SAFETY: the slot is zeroed and at least `bytes` long; the image's data lie inside.
@@ -204,17 +288,10 @@ impl Instance {
         memory_of(self.vmctx(), header.memory_offset)
     }
 
-    /// Calls a function with its arguments in `values`, which receives the results.
-    ///
-    /// # Safety
-    /// The caller runs on a fiber whose traps are caught, nothing on that fiber's stack needs
-    /// dropping, and `values` holds the arguments the function's type asks for, with room for its
-    /// results.
-    pub unsafe fn call(&self, function: Callable, values: &mut [RawValue]) {
-        // SAFETY: the address is a trampoline of the image's artifact.
-        let trampoline: VMTrampoline = unsafe { std::mem::transmute(function.trampoline) };
-        // SAFETY: forwards the caller's promises; `code` belongs to the same artifact.
-        unsafe { trampoline(self.vmctx(), function.code as *const _, values.as_mut_ptr()) };
+    /// A function of the instance's image, to be called in it.
+    #[must_use]
+    pub fn bind(&self, function: Callable) -> BoundCall {
+        BoundCall { vmctx: self.vmctx(), function }
     }
 
     /// Reductions used so far.
@@ -248,13 +325,13 @@ impl Drop for Instance {
         let (_, length) = self.memory();
         // SAFETY: exclusively ours; the fields are taken once, as the header dies here.
         let header = unsafe { self.header.as_mut() };
-        // SAFETY: the pool outlives the instance, as `new` demands.
+        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
         let pool = unsafe { &*header.pool };
         if let Some(slot) = header.slot.take() {
             pool.release(slot, length);
         }
         header.funcrefs = None;
-        // SAFETY: the count that `new` took; the image is used for the tables once more first.
+        // SAFETY: the count that `Prepared::place` took; the image is used for the tables once more first.
         let image = unsafe { Image::from_raw(header.image) };
         for table in 0..image.table_count() {
             // SAFETY: the tail holds `table_count` states, initialised by the template.
@@ -341,7 +418,7 @@ impl InstanceHeader {
             return None;
         }
         let new_length = new_pages * PAGE_BYTES;
-        // SAFETY: the pool outlives the instance, as `Instance::new` demands.
+        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
         let pool = unsafe { &*self.pool };
         let base = match &mut self.slot {
             _ if delta == 0 => base,

@@ -13,6 +13,7 @@
 
 mod abi;
 mod builtins;
+mod cache;
 mod code_map;
 mod compile;
 mod image;
@@ -29,11 +30,12 @@ mod traps;
 mod validate;
 
 pub use abi::VmCtx;
+pub use cache::Cache;
 pub use compile::{Compiled, Compiler, CompilerOptions, OptLevel, Progress};
 pub use image::{Callable, Image};
 pub use instance::{
-    EXIT_FRAME_POINTER_BELOW, EXIT_STACK_POINTER_BELOW, Hooks, Instance, InstantiateError, Limits,
-    exit_backtrace, memory_at, owner_of,
+    BoundCall, EXIT_FRAME_POINTER_BELOW, EXIT_STACK_POINTER_BELOW, Hooks, Instance,
+    InstantiateError, Limits, Prepared, exit_backtrace, memory_at, owner_of,
 };
 pub use link::{HostFunction, HostFunctions, LinkError};
 pub use memory::{MEMORY_BYTES_MAX, MemoryError, MemoryPool, PAGE_BYTES};

@@ -19,7 +19,7 @@ use wasmer_types::RawValue;
 
 use crate::abi::VmCtx;
 use crate::image::{Callable, Image};
-use crate::instance::{Hooks, Instance, InstantiateError, Limits, exit_backtrace};
+use crate::instance::{Hooks, Instance, InstantiateError, Limits, Prepared, exit_backtrace};
 use crate::memory::MemoryPool;
 use crate::signals::{self, FiberAtFault};
 use crate::traps::{RawBacktrace, Trap};
@@ -92,6 +92,7 @@ impl Standalone {
     ) -> Result<Result<Self, Trap>, InstantiateError> {
         signals::install(current_fiber);
         signals::prepare_thread();
+        let prepared = Prepared::new(image, pool, limits, usize::MAX)?;
         let layout =
             Layout::from_size_align(image.block_bytes(), 16).expect("blocks are far below 2^63");
         // SAFETY: the layout is not empty: a block begins with a header.
@@ -102,7 +103,7 @@ impl Standalone {
         let owner = std::ptr::from_ref(&*fiber).cast_mut().cast();
         // SAFETY: the block is fresh and lives as long as the instance, like the pool; the hooks
         // below expect the cell as their owner.
-        let instance = unsafe { Instance::new(image, block.memory, pool, limits, owner, &HOOKS)? };
+        let instance = unsafe { prepared.place(block.memory, owner, &HOOKS) };
         let mut standalone =
             Self { instance: Some(instance), block, fiber, _pool: std::sync::Arc::clone(pool) };
         if let Some(start) = image.start()
@@ -137,7 +138,7 @@ impl Standalone {
         let ty = image.function_type(function);
         assert!(values.len() >= ty.params().len().max(ty.results().len()));
         let cell: *const Cell<Running> = &raw const *self.fiber;
-        let instance = std::ptr::from_ref(instance);
+        let instance = instance.bind(function);
         let values: *mut [RawValue] = values;
         let stack = DefaultStack::new(STACK_BYTES).expect("address space for a test's stack");
         let bounds = (stack.limit().get(), stack.base().get());
@@ -148,7 +149,7 @@ impl Standalone {
                 let mut running = (*cell).get();
                 running.yielder = yielder;
                 (*cell).set(running);
-                (*instance).call(function, &mut *values);
+                instance.call(&mut *values);
             }
             None
         };

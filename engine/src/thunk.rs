@@ -10,11 +10,11 @@
 /// `$body` must be an `extern "C"` function whose first parameter is a [`crate::VmCtx`].
 #[macro_export]
 macro_rules! exit_thunk {
-    ($(#[$attribute:meta])* $thunk:ident => $body:path) => {
+    ($(#[$attribute:meta])* $visibility:vis $thunk:ident => $body:path) => {
         $(#[$attribute])*
         #[cfg(target_arch = "x86_64")]
         #[unsafe(naked)]
-        unsafe extern "C" fn $thunk() {
+        $visibility unsafe extern "C" fn $thunk() {
             ::core::arch::naked_asm!(
                 "mov [rdi - {frame}], rbp",
                 "mov [rdi - {stack}], rsp",
@@ -28,7 +28,7 @@ macro_rules! exit_thunk {
         $(#[$attribute])*
         #[cfg(target_arch = "aarch64")]
         #[unsafe(naked)]
-        unsafe extern "C" fn $thunk() {
+        $visibility unsafe extern "C" fn $thunk() {
             ::core::arch::naked_asm!(
                 "stur x29, [x0, #-{frame}]",
                 "stur x30, [x0, #-{stack}]",

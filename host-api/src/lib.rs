@@ -1,1 +1,28 @@
-//! 
+//! What a guest may import, and the process that joins a fiber with an instance.
+//!
+//! Read in this order: `node` (what all processes of a run share), `process` (one process: the
+//! scheduler's program, the engine's owner of an instance), `bind` (how a Rust function becomes an
+//! import), `memory` (checked access to a guest's memory), then one file for each interface under
+//! `api/`. `message` and `exit` are what processes exchange and how they end.
+//!
+//! A host function borrows its process for one call on the worker's own stack. One that must wait
+//! is a poll: it answers `Poll::Pending` after it has registered for what it waits for, and is
+//! called again with the same arguments when the process is woken. Nothing is held in between but
+//! what the process's state says.
+
+mod api;
+mod bind;
+mod config;
+mod exit;
+mod memory;
+mod message;
+mod node;
+mod process;
+mod stdio;
+
+pub use api::{HostModule, functions, modules};
+pub use bind::FunctionDoc;
+pub use config::ProcessConfig;
+pub use exit::ExitReason;
+pub use node::{Node, NodeBuilder, RunError};
+pub use stdio::{Stdio, StdioSink};

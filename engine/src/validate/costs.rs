@@ -1,18 +1,20 @@
 //! What each function and each loop costs, counted while the module is validated.
 //!
-//! The unit is one operator of the binary. A *region* is the code that one check pays for: the part of a function outside
-//! all loops (paid at entry), or a loop's body without the loops inside it (paid at each arrival at its header). Costs
-//! are known before compilation because the check stands in front of the code it pays for, and a middleware cannot look
-//! ahead.
+//! The unit is one operator of the binary. A *region* is the code that one check pays for: the part
+//! of a function outside all loops (paid at entry), or a loop's body without the loops inside it
+//! (paid at each arrival at its header). Costs are known before compilation because the check
+//! stands in front of the code it pays for, and a middleware cannot look ahead.
 //!
-//! Leaves are free of checks: a function without loops and calls, at most [`LEAF_OPERATORS`] long, cannot keep anybody
-//! waiting. Its callers pay for it at the call, so the sum stays exact; only an indirect call pays nothing for a leaf.
-//! This matters: a check holds a call, so it gives an accessor of three instructions a frame and spills.
+//! Leaves are free of checks: a function without loops and calls, at most [`LEAF_OPERATORS`] long,
+//! cannot keep anybody waiting. Its callers pay for it at the call, so the sum stays exact; only an
+//! indirect call pays nothing for a leaf. This matters: a check holds a call, so it gives an
+//! accessor of three instructions a frame and spills.
 
 use wasmer::sys::wasmparser::Operator;
 
-/// The longest function that may go without a check. By feel: about what an optimiser would have inlined. A higher figure
-/// makes slices less even by that factor for code that only calls leaves indirectly.
+/// The longest function that may go without a check. By feel: about what an optimiser would have
+/// inlined. A higher figure makes slices less even by that factor for code that only calls leaves
+/// indirectly.
 pub(super) const LEAF_OPERATORS: u32 = 16;
 
 /// The costs of all functions of a module.
@@ -20,13 +22,15 @@ pub(super) const LEAF_OPERATORS: u32 = 16;
 pub(crate) struct Costs {
     /// For each local function the place of its entry region in `regions`; one more at the end.
     starts: Vec<u32>,
-    /// Entry region of a function, then its loops in the order of their headers, and so for each function.
+    /// Entry region of a function, then its loops in the order of their headers, and so for each
+    /// function.
     regions: Vec<u32>,
 }
 
 impl Costs {
-    /// The costs of local function `index`: its entry, then its loops in the order of their headers. The entry of a leaf
-    /// costs 0 and wants no check. `None` when there is no such function.
+    /// The costs of local function `index`: its entry, then its loops in the order of their
+    /// headers. The entry of a leaf costs 0 and wants no check. `None` when there is no such
+    /// function.
     pub(crate) fn of_function(&self, index: usize) -> Option<&[u32]> {
         let start = *self.starts.get(index)? as usize;
         let end = *self.starts.get(index + 1)? as usize;

@@ -1,8 +1,8 @@
 //! Why a module could not be loaded.
 //!
-//! Opaque on purpose: callers ask (`is_…`, [`LoadError::offset`]), print, and show the message; the kinds may grow
-//! without breaking them. A message says what was wrong, where, the limit if there is one, and what to do. It does not
-//! name the file: only the caller knows it.
+//! Opaque on purpose: callers ask (`is_…`, [`LoadError::offset`]) and show the message; the kinds
+//! may grow without breaking them. A message says what was wrong, where, the limit if there
+//! is one, and what to do. It does not name the file: only the caller knows it.
 
 use thiserror::Error;
 
@@ -21,13 +21,15 @@ pub(crate) enum LoadErrorKind {
     )]
     NotWasm { begins: String },
     #[error(
-        "the file is a WebAssembly component, not a core module; lunatic runs core modules (--target wasm32-wasip1)"
+        "the file is a WebAssembly component, not a core module; \
+         lunatic runs core modules (--target wasm32-wasip1)"
     )]
     Component,
     #[error("the file has WebAssembly binary version {version}, lunatic reads version 1")]
     Version { version: u32 },
     #[error(
-        "the module is truncated: it ends at byte {length} in the middle of what begins at offset {offset:#x}; copy or build it again"
+        "the module is truncated: it ends at byte {length} in the middle of what \
+         begins at offset {offset:#x}; copy or build it again"
     )]
     Truncated { length: usize, offset: u64 },
     #[error("the module is not valid at offset {offset:#x}: {message}")]
@@ -37,11 +39,13 @@ pub(crate) enum LoadErrorKind {
     )]
     Feature { name: &'static str, advice: &'static str, offset: u64 },
     #[error(
-        "the module imports the {kind} {module:?} {field:?} at offset {offset:#x}, and lunatic provides functions only; {advice}"
+        "the module imports the {kind} {module:?} {field:?} at offset {offset:#x}, and lunatic \
+         provides functions only; {advice}"
     )]
     Import { kind: &'static str, module: String, field: String, offset: u64, advice: &'static str },
     #[error(
-        "the module has {count} {what} at offset {offset:#x}, and the limit is {limit}; make the module smaller or split it"
+        "the module has {count} {what} at offset {offset:#x}, and the limit is {limit}; \
+         make the module smaller or split it"
     )]
     Limit { what: &'static str, count: u64, limit: u64, offset: u64 },
     #[error("the text at line {line}, column {column} is not WebAssembly: {message}")]
@@ -51,13 +55,15 @@ pub(crate) enum LoadErrorKind {
     #[error("the compiler ran out of a resource while compiling the module: {message}")]
     Resource { message: String },
     #[error(
-        "the compiler failed on a valid module, which is a bug in lunatic or in wasmer ({message}); please report it with the module"
+        "the compiler failed on a valid module, which is a bug in lunatic or in wasmer \
+         ({message}); please report it with the module"
     )]
     CompilerBug { message: String },
 }
 
 impl LoadError {
-    /// Whether the bytes are no valid WebAssembly module of any kind (empty, truncated, text, malformed).
+    /// Whether the bytes are no valid WebAssembly module of any kind (empty, truncated, text,
+    /// malformed).
     pub fn is_invalid(&self) -> bool {
         use LoadErrorKind as Kind;
         matches!(

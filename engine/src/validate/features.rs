@@ -1,9 +1,10 @@
 //! Names for what we leave out.
 //!
-//! wasmparser says *that* a module needs a proposal that is switched off, but not always which one, and never in the
-//! words of the person who has to change a compiler flag. So a refused module is validated again with one proposal at a
-//! time added to our set: the first one that moves the error is the culprit. That costs time only for a module that is
-//! refused anyway, and holds for every message wasmparser may invent.
+//! wasmparser says *that* a module needs a proposal that is switched off, but not always which one,
+//! and never in the words of the person who has to change a compiler flag. So a refused module is
+//! validated again with one proposal at a time added to our set: the first one that moves the error
+//! is the culprit. That costs time only for a module that is refused anyway, and holds for every
+//! message wasmparser may invent.
 
 use wasmer::sys::wasmparser::{self, Validator, WasmFeatures};
 
@@ -29,7 +30,8 @@ const NO_MEMORY_PROPOSAL: &str =
     "compile without it (one ordinary 32-bit memory is what lunatic gives each process)";
 const NO_FLAG: &str = "compile without it";
 
-/// In the order they are tried: what a module of today is likely to use first; a proposal before those built on it.
+/// In the order they are tried: what a module of today is likely to use first; a proposal before
+/// those built on it.
 pub(super) static PROPOSALS: &[Proposal] = &[
     proposal(
         "threads (shared memory and atomics)",
@@ -95,13 +97,15 @@ pub(super) static PROPOSALS: &[Proposal] = &[
     proposal("several proposals beyond WebAssembly 2.0", NO_FLAG, WasmFeatures::all()),
 ];
 
-/// The proposal without which `bytes` fails with `error`, or `None` when the module is invalid under every proposal.
+/// The proposal without which `bytes` fails with `error`, or `None` when the module is invalid
+/// under every proposal.
 pub(super) fn culprit(bytes: &[u8], error: &wasmparser::Error) -> Option<&'static Proposal> {
     PROPOSALS.iter().find(|proposal| {
         let wider = SUPPORTED.union(proposal.features);
         match Validator::new_with_features(wider).validate_all(bytes) {
             Ok(_) => true,
-            // Progress means that the construct at hand is this proposal's; what comes after may be another's.
+            // Progress means that the construct at hand is this proposal's; what comes after may be
+            // another's.
             Err(next) => next.offset() > error.offset(),
         }
     })

@@ -1,12 +1,13 @@
 //! The one look at a module before the compiler sees it.
 //!
-//! wasmer's `Artifact::new` does not validate: it parses, and panics or miscompiles what is not valid. So nothing reaches
-//! it that has not passed here: full validation with exactly the features we support, our limits, and what wasmer would
-//! accept but our instances do not provide (imported memories, tables, globals). On the way we count what every function
-//! costs ([`Costs`]), because this is the only pass that reads every operator before compilation.
+//! wasmer's `Artifact::new` does not validate: it parses, and panics or miscompiles what is not
+//! valid. So nothing reaches it that has not passed here: full validation with exactly the features
+//! we support, our limits, and what wasmer would accept but our instances do not provide (imported
+//! memories, tables, globals). On the way we count what every function costs ([`Costs`]), because
+//! this is the only pass that reads every operator before compilation.
 //!
-//! What the compiler adds later (yield points) is not validated again, which is what lets [`crate::meter`] use an index
-//! that a guest cannot.
+//! What the compiler adds later (yield points) is not validated again, which is what lets
+//! [`crate::meter`] use an index that a guest cannot.
 
 mod costs;
 mod error;
@@ -40,8 +41,9 @@ pub(crate) const MAX_DATA_SEGMENTS: u64 = 100_000;
 /// The most element segments.
 pub(crate) const MAX_ELEMENT_SEGMENTS: u64 = 100_000;
 
-/// What compiled code may reach from its `VMContext` pointer: wasmer's displacements are `i32`, and its `VMOffsets::new`
-/// panics beyond `u32`. It lays a table of fixed size out inline, 32 bytes an entry.
+/// What compiled code may reach from its `VMContext` pointer: wasmer's displacements are `i32`, and
+/// its `VMOffsets::new` panics beyond `u32`. It lays a table of fixed size out inline, 32 bytes an
+/// entry.
 const _: () = {
     let fixed = 1 << 20; // Builtins, memory, alignment, table headers: a few KiB in truth.
     let worst =
@@ -79,7 +81,8 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<Validated, LoadError> {
             }
             ValidPayload::Ok | ValidPayload::Parser(_) | ValidPayload::End(_) => {}
         }
-        // After validation: an import of a type that does not exist is invalid before it is unsupported.
+        // After validation: an import of a type that does not exist is invalid before it is
+        // unsupported.
         pass.check_provided(bytes, &payload)?;
     }
     Ok(Validated { costs: pass.counter.finish(pass.imported_functions) })

@@ -1,0 +1,242 @@
+//! `lunatic::channel`: channels between processes.
+
+use std::collections::HashMap;
+use std::task::Poll;
+
+use lunatic_scheduler::Worker;
+use lunatic_scheduler::channel::{Channel, TryReceive, TrySend, Waiting};
+
+use super::message::TIMEOUT;
+use crate::bind::{Call, Fault, host_functions};
+use crate::message::Message;
+use crate::process::ProcessState;
+
+/// Handles that one process may hold; a guest that leaks them ends here.
+const HANDLES_MAX: usize = 1_000_000;
+
+/// The channel is closed: nobody will ever take the other side.
+const CLOSED: u32 = 1;
+
+/// The channels that a process holds. A handle is a number of this process: it says nothing to
+/// another.
+#[derive(Default)]
+pub(crate) struct ChannelTable {
+    handles: Option<Box<Handles>>,
+}
+
+#[derive(Default)]
+struct Handles {
+    by_handle: HashMap<u64, Channel<Message>>,
+    /// Handles of each channel, by its id: the process counts once, however many it has.
+    counts: HashMap<usize, usize>,
+    next: u64,
+}
+
+impl ChannelTable {
+    pub(super) fn get(&self, handle: u64) -> Result<&Channel<Message>, Fault> {
+        self.handles
+            .as_ref()
+            .and_then(|handles| handles.by_handle.get(&handle))
+            .ok_or_else(|| unknown(handle))
+    }
+
+    /// A handle of a channel that came from elsewhere.
+    pub(super) fn add(&mut self, channel: &Channel<Message>) -> Result<u64, Fault> {
+        self.insert(channel.clone(), Channel::add_holder)
+    }
+
+    /// A handle of a channel that this process just made, and which counts it already.
+    fn add_new(&mut self, channel: Channel<Message>) -> Result<u64, Fault> {
+        self.insert(channel, |_| {})
+    }
+
+    fn insert(
+        &mut self,
+        channel: Channel<Message>,
+        count_holder: impl FnOnce(&Channel<Message>),
+    ) -> Result<u64, Fault> {
+        let handles = self.handles.get_or_insert_default();
+        if handles.by_handle.len() >= HANDLES_MAX {
+            return Err(Fault::new(format!(
+                "the process holds {HANDLES_MAX} channel handles; close some"
+            )));
+        }
+        let count = handles.counts.entry(channel.id()).or_default();
+        *count += 1;
+        if *count == 1 {
+            count_holder(&channel);
+        }
+        let handle = handles.next;
+        handles.next += 1;
+        handles.by_handle.insert(handle, channel);
+        Ok(handle)
+    }
+
+    fn remove(
+        &mut self,
+        handle: u64,
+        worker: &Worker<'_, ProcessState>,
+    ) -> Result<(), Fault> {
+        let handles = self.handles.as_mut().ok_or_else(|| unknown(handle))?;
+        let channel = handles.by_handle.remove(&handle).ok_or_else(|| unknown(handle))?;
+        let count = handles.counts.get_mut(&channel.id()).expect("each handle is counted");
+        *count -= 1;
+        if *count == 0 {
+            handles.counts.remove(&channel.id());
+            channel.remove_holder(worker);
+        }
+        Ok(())
+    }
+
+    /// The process has ended.
+    pub(crate) fn close_all(&mut self, worker: &Worker<'_, ProcessState>) {
+        let Some(handles) = self.handles.take() else { return };
+        let mut counts = handles.counts;
+        for channel in handles.by_handle.into_values() {
+            if counts.remove(&channel.id()).is_some() {
+                channel.remove_holder(worker);
+            }
+        }
+    }
+}
+
+fn unknown(handle: u64) -> Fault {
+    Fault::new(format!("the process holds no channel with handle {handle}"))
+}
+
+host_functions! {
+    /// Channels: queues of messages with any number of senders and receivers. A handle belongs to
+    /// one process; `lunatic::message::push_channel` sends a channel to others. A channel is closed
+    /// when nobody can ever take the other side of it again; what it still holds can be received.
+    pub(crate) MODULE: "lunatic::channel";
+
+    /// Makes a channel that holds at most `bound` messages (0: any number). Answers a handle.
+    fn open(call, bound: u64) -> Result<u64, Fault> {
+        let bound = usize::try_from(bound).unwrap_or(usize::MAX);
+        call.state.channels.add_new(Channel::new(bound))
+    }
+
+    /// Another handle of the same channel. Traps if the handle is unknown.
+    fn clone_handle(call, channel: u64) -> Result<u64, Fault> {
+        let channel = call.state.channels.get(channel)?.clone();
+        call.state.channels.add(&channel)
+    }
+
+    /// Gives up a handle. Traps if it is unknown.
+    fn close(call, channel: u64) -> Result<(), Fault> {
+        call.state.channels.remove(channel, call.worker)
+    }
+
+    /// Sends the current message (see `lunatic::message`), waiting up to `timeout` milliseconds
+    /// (`u64::MAX`: without limit, 0: not at all) while the channel is full. 0: sent. 1: closed, as
+    /// nobody can ever receive. 9027: the time has passed. Unless it was sent, the message stays
+    /// current.
+    fn send(call, channel: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
+        match send_message(call, channel, timeout) {
+            Ok(Some(status)) => Poll::Ready(Ok(status)),
+            Ok(None) => Poll::Pending,
+            Err(fault) => Poll::Ready(Err(fault)),
+        }
+    }
+
+    /// Receives a message and makes it current, waiting up to `timeout` milliseconds (`u64::MAX`:
+    /// without limit, 0: not at all). 0: there it is. 1: closed and empty, as nobody can ever send.
+    /// 9027: the time has passed.
+    fn receive(call, channel: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
+        match receive_message(call, channel, timeout) {
+            Ok(Some(status)) => Poll::Ready(Ok(status)),
+            Ok(None) => Poll::Pending,
+            Err(fault) => Poll::Ready(Err(fault)),
+        }
+    }
+}
+
+/// The place in the channel's book that this call has, or a new one. While a call waits it is kept
+/// in the process's state, so that its death gives it up.
+fn take_place(call: &mut Call<'_, '_>, handle: u64) -> Result<(Channel<Message>, Waiting), Fault> {
+    match call.state.wait.channel.take() {
+        Some(place) => Ok(place),
+        None => Ok((call.state.channels.get(handle)?.clone(), Waiting::default())),
+    }
+}
+
+fn send_message(
+    call: &mut Call<'_, '_>,
+    handle: u64,
+    timeout: u64,
+) -> Result<Option<u32>, Fault> {
+    let waits = call.state.wait.channel.is_some();
+    let (channel, mut waiting) = take_place(call, handle)?;
+    call.state.scratch()?;
+    let message = call.state.scratch.take().expect("just seen");
+    let timed_out = call.timed_out(timeout);
+    let result = if timed_out || !waits {
+        if waits {
+            channel.unregister(call.worker, &mut waiting);
+        }
+        channel.try_send(call.worker, message)
+    } else {
+        Err(TrySend::Full(message))
+    };
+    let result = match result {
+        Err(TrySend::Full(message)) if !timed_out => {
+            let (pid, wait) = (call.state.pid(), call.channel_wait());
+            channel.send_or_register(call.worker, pid, wait, &mut waiting, message)
+        }
+        other => other,
+    };
+    match result {
+        Ok(()) => Ok(Some(0)),
+        Err(TrySend::Closed(message)) => {
+            call.state.scratch = Some(message);
+            Ok(Some(CLOSED))
+        }
+        Err(TrySend::Full(message)) => {
+            call.state.scratch = Some(message);
+            if timed_out {
+                return Ok(Some(TIMEOUT));
+            }
+            call.state.wait.channel = Some((channel, waiting));
+            call.wake_at_deadline();
+            Ok(None)
+        }
+    }
+}
+
+fn receive_message(
+    call: &mut Call<'_, '_>,
+    handle: u64,
+    timeout: u64,
+) -> Result<Option<u32>, Fault> {
+    let waits = call.state.wait.channel.is_some();
+    let (channel, mut waiting) = take_place(call, handle)?;
+    let timed_out = call.timed_out(timeout);
+    let result = if timed_out || !waits {
+        if waits {
+            channel.unregister(call.worker, &mut waiting);
+        }
+        channel.try_receive(call.worker)
+    } else {
+        Err(TryReceive::Empty)
+    };
+    let result = match result {
+        Err(TryReceive::Empty) if !timed_out => {
+            let (pid, wait) = (call.state.pid(), call.channel_wait());
+            channel.receive_or_register(call.worker, pid, wait, &mut waiting)
+        }
+        other => other,
+    };
+    match result {
+        Ok(message) => {
+            call.state.scratch = Some(message);
+            Ok(Some(0))
+        }
+        Err(TryReceive::Closed) => Ok(Some(CLOSED)),
+        Err(TryReceive::Empty) if timed_out => Ok(Some(TIMEOUT)),
+        Err(TryReceive::Empty) => {
+            call.state.wait.channel = Some((channel, waiting));
+            call.wake_at_deadline();
+            Ok(None)
+        }
+    }
+}

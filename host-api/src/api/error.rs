@@ -1,0 +1,69 @@
+//! `lunatic::error`: the texts behind error ids.
+
+use std::collections::HashMap;
+
+use crate::bind::{Fault, host_functions};
+use crate::memory::Ptr;
+
+/// Errors that a process may keep unread; a guest that never drops them ends here.
+const ERRORS_MAX: usize = 10_000;
+
+/// The errors that a process was told of, by id.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorTable {
+    texts: Option<Box<HashMap<u64, String>>>,
+    next: u64,
+}
+
+impl ErrorTable {
+    /// Keeps a text until the guest drops it.
+    pub(crate) fn add(&mut self, text: String) -> Result<u64, Fault> {
+        let texts = self.texts.get_or_insert_default();
+        if texts.len() >= ERRORS_MAX {
+            return Err(Fault::new(format!(
+                "the process holds {ERRORS_MAX} errors; call lunatic::error::drop on each"
+            )));
+        }
+        let id = self.next;
+        self.next += 1;
+        texts.insert(id, text);
+        Ok(id)
+    }
+
+    fn get(&self, id: u64) -> Result<&str, Fault> {
+        self.texts
+            .as_ref()
+            .and_then(|texts| texts.get(&id))
+            .map(String::as_str)
+            .ok_or_else(|| unknown(id))
+    }
+}
+
+fn unknown(id: u64) -> Fault {
+    Fault::new(format!("the process has no error with id {id}"))
+}
+
+host_functions! {
+    /// What went wrong in a call that answered with an error id. An id belongs to the process that
+    /// got it and lives until it is dropped.
+    pub(crate) MODULE: "lunatic::error";
+
+    /// Length of the error's text in bytes. Traps if there is no such error.
+    fn string_size(call, error_id: u64) -> Result<u32, Fault> {
+        let len = call.state.errors.get(error_id)?.len();
+        u32::try_from(len).map_err(|_| Fault::new("an error text of more than 4 GiB"))
+    }
+
+    /// Writes the error's text (UTF-8, no terminator) to `text_ptr`, which must have room for
+    /// `string_size` bytes. Traps if there is no such error.
+    fn to_string(call, error_id: u64, text_ptr: Ptr) -> Result<(), Fault> {
+        let text = call.state.errors.get(error_id)?;
+        call.memory.write(text_ptr, text.as_bytes())
+    }
+
+    /// Forgets the error. Traps if there is no such error.
+    fn drop(call, error_id: u64) -> Result<(), Fault> {
+        let texts = call.state.errors.texts.as_mut();
+        texts.and_then(|texts| texts.remove(&error_id)).map(|_| ()).ok_or_else(|| unknown(error_id))
+    }
+}

@@ -1,0 +1,48 @@
+//! The interfaces, one file each. [`modules`] is the table of everything that a guest may import.
+
+pub(crate) mod channel;
+pub(crate) mod error;
+mod message;
+mod process;
+mod version;
+pub(crate) mod wasi;
+
+use lunatic_engine::HostFunctions;
+
+use crate::bind::FunctionDoc;
+
+/// One interface: the first name of its imports.
+#[derive(Debug)]
+pub struct HostModule {
+    /// As guests write it.
+    pub name: &'static str,
+    /// What it is for, as Markdown.
+    pub doc: &'static str,
+    /// Its functions.
+    pub functions: &'static [FunctionDoc],
+}
+
+/// All interfaces, in the order of the reference.
+#[must_use]
+pub fn modules() -> [&'static HostModule; 6] {
+    [
+        &process::MODULE,
+        &message::MODULE,
+        &channel::MODULE,
+        &error::MODULE,
+        &version::MODULE,
+        &wasi::MODULE,
+    ]
+}
+
+/// Everything a guest may import, for [`lunatic_engine::Image::new`].
+#[must_use]
+pub fn functions() -> HostFunctions {
+    let mut all = HostFunctions::default();
+    for module in modules() {
+        for function in module.functions {
+            all.add(function.function);
+        }
+    }
+    all
+}

@@ -1,0 +1,157 @@
+//! `lunatic::process`: making, ending and asking about processes.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use lunatic_engine::{RawValue, Type};
+use lunatic_scheduler::Pid;
+use smallvec::SmallVec;
+
+use crate::bind::{Call, Fault, host_functions};
+use crate::memory::Ptr;
+use crate::process::Start;
+
+/// Bytes of one parameter of a spawned function: its type and its value.
+const PARAM_BYTES: usize = 17;
+
+/// Most parameters of a spawned function.
+const PARAMS_MAX: usize = 1000;
+
+/// "My own", where an id of a module or a configuration is asked for.
+const OWN: i64 = -1;
+
+type Params = SmallVec<[(Type, RawValue); 4]>;
+
+host_functions! {
+    /// Processes: instances of a module, each with its own memory, stack and mailbox.
+    pub(crate) MODULE: "lunatic::process";
+
+    /// Makes a process that runs the exported function `func_str` with the parameters. They are
+    /// records of 17 bytes: the type (0x7F i32, 0x7E i64, 0x7B v128), then 16 bytes of the value,
+    /// little-endian. `config_id` and `module_id` -1 mean the caller's own; `link` must be 0 in this
+    /// version. 0: the process id (u64) is at `id_ptr`. 1: an error id is there. A function that is
+    /// missing or of another type is found out by the new process, which then ends at once.
+    fn spawn(
+        call, link: i64, config_id: i64, module_id: i64,
+        func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
+    ) -> Result<u32, Fault> {
+        own_only(link, config_id, module_id)?;
+        spawn_process(call, (func_str_ptr, func_str_len), (params_ptr, params_len), id_ptr, false)
+    }
+
+    /// Like `spawn`, and the caller's current message (see `lunatic::message`) becomes the first
+    /// one of the new process, before anybody can send to it. On an error the message stays.
+    fn spawn_with_message(
+        call, link: i64, config_id: i64, module_id: i64,
+        func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
+    ) -> Result<u32, Fault> {
+        own_only(link, config_id, module_id)?;
+        call.state.scratch()?;
+        spawn_process(call, (func_str_ptr, func_str_len), (params_ptr, params_len), id_ptr, true)
+    }
+
+    /// Waits for so many milliseconds. 0 lets others run.
+    fn sleep_ms(call, millis: u64) -> Poll<Result<(), Fault>> {
+        if millis == 0 {
+            return yield_once(call);
+        }
+        if call.deadline_passed(Duration::from_millis(millis)) {
+            return Poll::Ready(Ok(()));
+        }
+        call.wake_at_deadline();
+        Poll::Pending
+    }
+
+    /// The caller's own id.
+    fn process_id(call) -> Result<u64, Fault> {
+        Ok(call.state.pid().as_u64())
+    }
+
+    /// 1 if the process lives, else 0. It may end the next moment.
+    fn exists(call, process_id: u64) -> Result<u32, Fault> {
+        Ok(u32::from(call.worker.exists(Pid::from_u64(process_id))))
+    }
+
+    /// Ends a process, whatever it does. Nothing happens if there is no such process.
+    fn kill(call, process_id: u64) -> Result<(), Fault> {
+        call.worker.kill(Pid::from_u64(process_id));
+        Ok(())
+    }
+}
+
+/// Goes to the back of the run queue once.
+pub(super) fn yield_once<T: Default>(call: &mut Call<'_, '_>) -> Poll<Result<T, Fault>> {
+    if std::mem::replace(&mut call.state.wait.searched, true) {
+        return Poll::Ready(Ok(T::default()));
+    }
+    // Woken before it parks, the process is queued again behind those that are ready.
+    call.worker.wake(call.state.pid());
+    Poll::Pending
+}
+
+fn own_only(link: i64, config_id: i64, module_id: i64) -> Result<(), Fault> {
+    if link != 0 {
+        return Err(Fault::new("links are not part of this version: link must be 0"));
+    }
+    if config_id != OWN {
+        return Err(Fault::new(format!("the process has no configuration with id {config_id}")));
+    }
+    if module_id != OWN {
+        return Err(Fault::new(format!("the process has no module with id {module_id}")));
+    }
+    Ok(())
+}
+
+fn spawn_process(
+    call: &mut Call<'_, '_>,
+    (name_ptr, name_len): (Ptr, u32),
+    (params_ptr, params_len): (Ptr, u32),
+    id_ptr: Ptr,
+    with_message: bool,
+) -> Result<u32, Fault> {
+    let entry = call.memory.text(name_ptr, name_len)?;
+    let params = params(call.memory.slice(params_ptr, params_len)?)?;
+    // Checked before there is a process whose id could not be told.
+    call.memory.slice_mut(id_ptr, 8)?;
+    let image = call.state.image();
+    let start = Start {
+        node: &call.state.node,
+        image: &image,
+        config: Arc::clone(&call.state.config),
+        entry,
+        params: &params,
+        first_message: with_message.then_some(&mut call.state.scratch),
+        is_main: false,
+    };
+    let (status, id) = match start.on_worker(call.worker) {
+        Ok(pid) => (0, pid.as_u64()),
+        Err(error) => (1, call.state.errors.add(error.to_string())?),
+    };
+    call.memory.write_u64(id_ptr, id)?;
+    Ok(status)
+}
+
+fn params(bytes: &[u8]) -> Result<Params, Fault> {
+    let records = bytes.chunks_exact(PARAM_BYTES);
+    if !records.remainder().is_empty() || records.len() > PARAMS_MAX {
+        return Err(Fault::new(format!(
+            "{} bytes of parameters: they are at most {PARAMS_MAX} records of {PARAM_BYTES} bytes",
+            bytes.len()
+        )));
+    }
+    records
+        .map(|record| {
+            let value: [u8; 16] = record[1..].try_into().expect("a record is 1 + 16 bytes");
+            let value = u128::from_le_bytes(value);
+            match record[0] {
+                0x7f => Ok((Type::I32, RawValue::from(value as u32 as i32))),
+                0x7e => Ok((Type::I64, RawValue::from(value as u64 as i64))),
+                0x7b => Ok((Type::V128, RawValue { u128: value })),
+                other => Err(Fault::new(format!(
+                    "a parameter of type {other:#x}: they are 0x7f (i32), 0x7e (i64), 0x7b (v128)"
+                ))),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,329 @@
+//! How a Rust function becomes an import.
+//!
+//! [`host_functions!`] takes plain functions and makes, for each, the machine code that compiled
+//! wasm calls and a row of the table of imports. The rows also carry the documentation, from which
+//! the reference of imports is printed. The machine code is two pieces:
+//!
+//! - a *thunk* (`lunatic_engine::exit_thunk`) that notes where compiled code was left;
+//! - a *shim* on the process's small stack, which converts the arguments, runs the function on the
+//!   worker's own stack, and there catches panics. If the answer is "pending" it parks the process
+//!   and asks again; it owns nothing while it does.
+//!
+//! A function takes `&mut Call` and guest types; it returns `Result<T, Fault>`, or
+//! `Poll<Result<T, Fault>>` if it may wait. A [`Fault`] ends the process: it is for what no correct
+//! guest does. Errors that a guest can handle are values of the interface.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+
+use lunatic_engine::{HostFunction, Type, VmCtx, exit_backtrace, owner_of};
+use lunatic_scheduler::{Process, Worker};
+
+use crate::exit::ExitReason;
+use crate::memory::{GuestMemory, Ptr};
+use crate::process::ProcessState;
+
+/// A host function was used against its contract: ends the calling process with this message.
+#[derive(Debug)]
+pub(crate) struct Fault(FaultKind);
+
+#[derive(Debug)]
+enum FaultKind {
+    Message(String),
+    /// Not a fault at all: the guest asked to end.
+    Exit(u32),
+}
+
+impl Fault {
+    /// The process broke the contract in this way.
+    #[cold]
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(FaultKind::Message(message.into()))
+    }
+
+    /// The process ends by its own will.
+    pub(crate) fn exit(code: u32) -> Self {
+        Self(FaultKind::Exit(code))
+    }
+}
+
+/// One call of a host function: what it may use.
+pub(crate) struct Call<'a, 'w> {
+    /// The process that calls.
+    pub(crate) state: &'a mut ProcessState,
+    /// The worker that it runs on.
+    pub(crate) worker: &'a Worker<'w, ProcessState>,
+    /// Its memory.
+    pub(crate) memory: GuestMemory<'a>,
+}
+
+/// A type that may stand in the signature of an import.
+pub(crate) trait GuestType: Sized {
+    /// How it is passed.
+    type Abi: Copy;
+    /// How WebAssembly calls it.
+    const TYPE: Type;
+    /// From a register; any bit pattern of the type may come.
+    fn from_abi(value: Self::Abi) -> Self;
+}
+
+macro_rules! guest_types {
+    ($($rust:ty: $abi:ty, $wasm:ident, $value:ident => $convert:expr;)*) => {$(
+        impl GuestType for $rust {
+            type Abi = $abi;
+            const TYPE: Type = Type::$wasm;
+            fn from_abi($value: $abi) -> Self { $convert }
+        }
+    )*};
+}
+
+guest_types! {
+    u32: u32, I32, value => value;
+    i32: i32, I32, value => value;
+    u64: u64, I64, value => value;
+    i64: i64, I64, value => value;
+    f64: f64, F64, value => value;
+    Ptr: u32, I32, value => Ptr(value);
+}
+
+/// A type that an import may return.
+pub(crate) trait GuestResult: Sized {
+    /// How it is passed.
+    type Abi;
+    /// None, or one.
+    const TYPES: &'static [Type];
+    /// Into a register.
+    fn into_abi(self) -> Self::Abi;
+}
+
+macro_rules! guest_results {
+    ($($rust:ty: $wasm:ident;)*) => {$(
+        impl GuestResult for $rust {
+            type Abi = $rust;
+            const TYPES: &'static [Type] = &[Type::$wasm];
+            fn into_abi(self) -> $rust { self }
+        }
+    )*};
+}
+
+guest_results! { u32: I32; i32: I32; u64: I64; i64: I64; }
+
+impl GuestResult for () {
+    type Abi = ();
+    const TYPES: &'static [Type] = &[];
+    fn into_abi(self) {}
+}
+
+/// What a host function answers: at once, or after waiting.
+pub(crate) trait Answer {
+    /// What the guest gets.
+    type Value: GuestResult;
+    /// The common form.
+    fn into_poll(self) -> Poll<Result<Self::Value, Fault>>;
+}
+
+impl<T: GuestResult> Answer for Result<T, Fault> {
+    type Value = T;
+    fn into_poll(self) -> Poll<Result<T, Fault>> {
+        Poll::Ready(self)
+    }
+}
+
+impl<T: GuestResult> Answer for Poll<Result<T, Fault>> {
+    type Value = T;
+    fn into_poll(self) -> Self {
+        self
+    }
+}
+
+/// One import and what there is to say about it.
+#[derive(Debug, Clone, Copy)]
+pub struct FunctionDoc {
+    /// Name and type.
+    pub function: HostFunction,
+    /// Names of the parameters, in order.
+    pub params: &'static [&'static str],
+    /// The documentation, as Markdown.
+    pub doc: &'static str,
+}
+
+/// What the shim does next.
+enum Next<T> {
+    Return(T),
+    Park,
+    Leave,
+}
+
+/// The process that the instance of `vmctx` belongs to.
+///
+/// # Safety
+/// `vmctx` is the context of the running process's instance.
+#[inline]
+unsafe fn process_of(vmctx: VmCtx) -> Process<ProcessState> {
+    // SAFETY: the owner of every instance of ours is its process's state, which is alive.
+    unsafe { ProcessState::handle_of(owner_of(vmctx)) }
+}
+
+/// Runs a host function to its end. Called by shims, on the process's own stack.
+///
+/// # Safety
+/// `vmctx` is the context of the running process's instance.
+#[inline]
+pub(crate) unsafe fn run<A: Answer>(
+    vmctx: VmCtx,
+    name: &'static str,
+    function: impl Fn(&mut Call<'_, '_>) -> A,
+) -> <A::Value as GuestResult>::Abi {
+    // SAFETY: forwards the caller's promise.
+    let process = unsafe { process_of(vmctx) };
+    loop {
+        let next = process.on_worker(|worker, state| {
+            tracing::trace!(target: "lunatic::call", process = process.pid().as_u64(), name);
+            // SAFETY: the instance stands still while its host call runs, and this is the only
+            // access to its memory meanwhile.
+            let memory = unsafe { GuestMemory::new(vmctx) };
+            let answer = catch_unwind(AssertUnwindSafe(|| {
+                let mut call = Call { state: &mut *state, worker, memory };
+                let answer = function(&mut call).into_poll();
+                match answer {
+                    Poll::Pending => call.begin_wait(),
+                    Poll::Ready(_) => call.end_wait(),
+                }
+                answer
+            }));
+            match answer {
+                Ok(Poll::Ready(Ok(value))) => Next::Return(value),
+                Ok(Poll::Pending) => Next::Park,
+                Ok(Poll::Ready(Err(fault))) => {
+                    state.end(fault_reason(vmctx, process, name, fault));
+                    Next::Leave
+                }
+                Err(panic) => {
+                    state.end(ExitReason::HostBug { message: panic_text(name, &*panic) });
+                    Next::Leave
+                }
+            }
+        });
+        match next {
+            Next::Return(value) => return value.into_abi(),
+            Next::Park => process.park(),
+            Next::Leave => process.exit(),
+        }
+    }
+}
+
+#[cold]
+fn fault_reason(
+    vmctx: VmCtx,
+    process: Process<ProcessState>,
+    function: &'static str,
+    fault: Fault,
+) -> ExitReason {
+    match fault.0 {
+        FaultKind::Exit(code) => ExitReason::Code(code),
+        FaultKind::Message(message) => {
+            // SAFETY: the process is inside a host function, on this stack.
+            let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
+            ExitReason::Fault { function, message, frames: backtrace.resolve() }
+        }
+    }
+}
+
+#[cold]
+fn panic_text(function: &str, panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message");
+    format!("{function}: {text}")
+}
+
+/// Defines host functions and their table.
+///
+/// ```text
+/// host_functions! {
+///     /// What the interface is for.
+///     pub(crate) TABLE: "lunatic::process";
+///
+///     /// What the function does.
+///     fn sleep_ms(call, millis: u64) -> Poll<Result<(), Fault>> { … }
+/// }
+/// ```
+macro_rules! host_functions {
+    (
+        $(#[doc = $module_doc:expr])*
+        $visibility:vis $table:ident: $module:literal;
+        $(
+            $(#[doc = $doc:expr])*
+            fn $name:ident($call:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $answer:ty $body:block
+        )*
+    ) => {
+        $(#[doc = $module_doc])*
+        $visibility static $table: $crate::api::HostModule = $crate::api::HostModule {
+            name: $module,
+            doc: concat!($($module_doc, "\n",)*),
+            functions: &[$(
+                $crate::bind::FunctionDoc {
+                    function: ::lunatic_engine::HostFunction {
+                        module: $module,
+                        name: stringify!($name),
+                        params: &[$(<$ty as $crate::bind::GuestType>::TYPE),*],
+                        results: <<$answer as $crate::bind::Answer>::Value
+                            as $crate::bind::GuestResult>::TYPES,
+                        code: machine::$name as *const (),
+                    },
+                    params: &[$(stringify!($arg)),*],
+                    doc: concat!($($doc, "\n",)*),
+                },
+            )*],
+        };
+
+        $(
+            $(#[doc = $doc])*
+            #[allow(clippy::too_many_arguments, reason = "the signature is the interface's")]
+            #[allow(clippy::unnecessary_wraps, reason = "the macro asks for one form of answer")]
+            fn $name($call: &mut $crate::bind::Call<'_, '_> $(, $arg: $ty)*) -> $answer $body
+        )*
+
+        /// The code that guests call.
+        mod machine {
+            #![allow(clippy::too_many_arguments, reason = "the signatures are the interface's")]
+            #[allow(unused_imports)]
+            use super::*;
+
+            $(
+                lunatic_engine::exit_thunk! {
+                    pub(super) $name => shims::$name
+                }
+            )*
+
+            mod shims {
+                #[allow(unused_imports)]
+                use super::super::*;
+                $(
+                    pub(super) unsafe extern "C" fn $name(
+                        vmctx: ::lunatic_engine::VmCtx
+                        $(, $arg: <$ty as $crate::bind::GuestType>::Abi)*
+                    ) -> <<$answer as $crate::bind::Answer>::Value
+                        as $crate::bind::GuestResult>::Abi
+                    {
+                        // SAFETY: compiled code passes the context of the running instance.
+                        unsafe {
+                            $crate::bind::run(
+                                vmctx,
+                                concat!($module, "::", stringify!($name)),
+                                |call| super::super::$name(
+                                    call
+                                    $(, <$ty as $crate::bind::GuestType>::from_abi($arg))*
+                                ),
+                            )
+                        }
+                    }
+                )*
+            }
+        }
+    };
+}
+pub(crate) use host_functions;

@@ -1,0 +1,28 @@
+//! What a process is given: arguments, environment, standard streams, limits.
+
+use lunatic_engine::MEMORY_BYTES_MAX;
+
+use crate::stdio::Stdio;
+
+/// Rights and limits of a process; its children share them unless told otherwise.
+///
+/// A new configuration grants nothing but the standard streams it is made with.
+#[derive(Debug, Clone)]
+pub struct ProcessConfig {
+    /// Command-line arguments, the program's name first. Default: none.
+    pub args: Vec<String>,
+    /// Environment variables. Default: none.
+    pub env: Vec<(String, String)>,
+    /// Where standard input, output and error lead.
+    pub stdio: Stdio,
+    /// Most bytes of linear memory. Default: 4 GiB.
+    pub memory_bytes_max: usize,
+}
+
+impl ProcessConfig {
+    /// Grants the standard streams only.
+    #[must_use]
+    pub fn new(stdio: Stdio) -> Self {
+        Self { args: Vec::new(), env: Vec::new(), stdio, memory_bytes_max: MEMORY_BYTES_MAX }
+    }
+}

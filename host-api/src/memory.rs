@@ -1,0 +1,118 @@
+//! Access to a guest's memory: every address that a guest gives is checked here and nowhere else.
+//!
+//! The only way to a guest's bytes is a [`GuestMemory`], which a host function gets for one call.
+//! Guest code does not run meanwhile, so the slices are as exclusive as Rust wants them.
+
+use std::marker::PhantomData;
+
+use lunatic_engine::VmCtx;
+
+use crate::bind::Fault;
+
+/// An address in a guest's memory, as the guest wrote it: any 32-bit number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ptr(pub(crate) u32);
+
+impl Ptr {
+    /// The address `bytes` further on. Wraps nowhere: what does not fit is out of bounds.
+    pub(crate) fn offset(self, bytes: u32) -> Result<Self, Fault> {
+        self.0.checked_add(bytes).map(Self).ok_or_else(|| {
+            Fault::new(format!("the address {:#x} + {bytes} is beyond 4 GiB", self.0))
+        })
+    }
+}
+
+/// The linear memory of the process that called, for the time of the call.
+pub(crate) struct GuestMemory<'a> {
+    base: *mut u8,
+    len: usize,
+    call: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> GuestMemory<'a> {
+    /// The memory of the instance with this context.
+    ///
+    /// # Safety
+    /// The instance is alive and its code does not run for `'a`; no other access to its memory is
+    /// made for `'a`.
+    pub(crate) unsafe fn new(vmctx: VmCtx) -> Self {
+        // SAFETY: forwards the caller's promise.
+        let (base, len) = unsafe { lunatic_engine::memory_at(vmctx) };
+        Self { base, len, call: PhantomData }
+    }
+
+    /// The `len` bytes at `at`.
+    pub(crate) fn slice(&self, at: Ptr, len: u32) -> Result<&'a [u8], Fault> {
+        let start = self.check(at, len)?;
+        // SAFETY: `check` found the range inside the memory, which stays put for `'a`: only the
+        // guest's own code grows it.
+        Ok(unsafe { std::slice::from_raw_parts(start, len as usize) })
+    }
+
+    /// The `len` bytes at `at`, to be written.
+    pub(crate) fn slice_mut(&mut self, at: Ptr, len: u32) -> Result<&mut [u8], Fault> {
+        let start = self.check(at, len)?;
+        // SAFETY: as in `slice`; exclusive through `&mut self`.
+        Ok(unsafe { std::slice::from_raw_parts_mut(start, len as usize) })
+    }
+
+    fn check(&self, at: Ptr, len: u32) -> Result<*mut u8, Fault> {
+        if u64::from(at.0) + u64::from(len) > self.len as u64 {
+            return Err(Fault::new(format!(
+                "the guest's pointer {:#x} with length {len} lies outside of its memory of {} bytes",
+                at.0, self.len
+            )));
+        }
+        Ok(self.base.wrapping_add(at.0 as usize))
+    }
+
+    /// UTF-8 text.
+    pub(crate) fn text(&self, at: Ptr, len: u32) -> Result<&'a str, Fault> {
+        std::str::from_utf8(self.slice(at, len)?)
+            .map_err(|error| Fault::new(format!("the text at {:#x} is not UTF-8: {error}", at.0)))
+    }
+
+    /// Copies bytes in.
+    pub(crate) fn write(&mut self, at: Ptr, bytes: &[u8]) -> Result<(), Fault> {
+        let len = u32::try_from(bytes.len())
+            .map_err(|_| Fault::new(format!("{} bytes do not fit a memory", bytes.len())))?;
+        self.slice_mut(at, len)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Writes a little-endian number.
+    pub(crate) fn write_u16(&mut self, at: Ptr, value: u16) -> Result<(), Fault> {
+        self.write(at, &value.to_le_bytes())
+    }
+
+    /// Writes a little-endian number.
+    pub(crate) fn write_u32(&mut self, at: Ptr, value: u32) -> Result<(), Fault> {
+        self.write(at, &value.to_le_bytes())
+    }
+
+    /// Writes a little-endian number.
+    pub(crate) fn write_u64(&mut self, at: Ptr, value: u64) -> Result<(), Fault> {
+        self.write(at, &value.to_le_bytes())
+    }
+
+    /// Reads a little-endian number.
+    pub(crate) fn read_u16(&self, at: Ptr) -> Result<u16, Fault> {
+        Ok(u16::from_le_bytes(self.array(at)?))
+    }
+
+    /// Reads a little-endian number.
+    pub(crate) fn read_u32(&self, at: Ptr) -> Result<u32, Fault> {
+        Ok(u32::from_le_bytes(self.array(at)?))
+    }
+
+    /// Reads a little-endian number.
+    pub(crate) fn read_u64(&self, at: Ptr) -> Result<u64, Fault> {
+        Ok(u64::from_le_bytes(self.array(at)?))
+    }
+
+    fn array<const N: usize>(&self, at: Ptr) -> Result<[u8; N], Fault> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.slice(at, N as u32)?);
+        Ok(array)
+    }
+}

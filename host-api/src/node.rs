@@ -1,0 +1,235 @@
+//! What all processes of one run share, and the run itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use lunatic_engine::signals::{self, FiberAtFault};
+use lunatic_engine::{Image, InstantiateError, MemoryPool};
+use lunatic_scheduler::{
+    Builder, Counters, Handle, Pid, Runtime, SpawnError, StartError, TrapHandlerRegs,
+    current_fiber,
+};
+use parking_lot::Mutex;
+
+use crate::config::ProcessConfig;
+use crate::exit::ExitReason;
+use crate::process::{ProcessState, Start};
+
+/// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
+const REPORTS_MAX: usize = 20;
+
+/// Why a run could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The scheduler did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// There is no room for the main process.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The main process's instance could not be made.
+    #[error("cannot start the main process: {0}")]
+    Instantiate(#[from] InstantiateError),
+}
+
+/// Settings of a run.
+#[derive(Debug, Clone)]
+pub struct NodeBuilder {
+    scheduler: Builder,
+    message_bytes_max: usize,
+    slice: i64,
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NodeBuilder {
+    /// Default largest message: 64 MiB.
+    pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+    /// Reductions of a slice. Chosen by measuring (`cargo xtask bench fairness`): integer code does
+    /// this in 0.1 ms, code that misses the cache at every instruction in 1 ms.
+    pub const SLICE: i64 = 200_000;
+
+    /// All defaults: a worker for each core that this process may use.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            scheduler: Builder::new(),
+            message_bytes_max: Self::MESSAGE_BYTES_MAX,
+            slice: Self::SLICE,
+        }
+    }
+
+    /// Number of worker threads.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.scheduler = self.scheduler.workers(workers);
+        self
+    }
+
+    /// Largest message in bytes; a longer one is refused with an error to its sender.
+    #[must_use]
+    pub fn message_bytes_max(mut self, bytes: usize) -> Self {
+        self.message_bytes_max = bytes;
+        self
+    }
+
+    /// Reductions (about one wasm instruction each) that a process runs before others get a turn.
+    #[must_use]
+    pub fn slice(mut self, reductions: i64) -> Self {
+        self.slice = reductions;
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// When threads or address space cannot be had.
+    pub fn start(self) -> Result<Node, RunError> {
+        signals::install(fiber_at_fault);
+        let inner = Arc::new(NodeInner {
+            handle: OnceLock::new(),
+            memory: MemoryPool::default(),
+            message_bytes_max: self.message_bytes_max,
+            slice: self.slice,
+            outcome: Mutex::new(None),
+            reports: AtomicUsize::new(0),
+        });
+        let runtime = Runtime::start(&self.scheduler.on_worker_start(signals::prepare_thread))?;
+        let known = inner.handle.set(runtime.handle().clone());
+        assert!(known.is_ok(), "the handle is set once, here");
+        Ok(Node { inner, runtime })
+    }
+}
+
+/// A running set of workers with the processes on them.
+pub struct Node {
+    inner: Arc<NodeInner>,
+    runtime: Runtime<ProcessState>,
+}
+
+/// Ends a run from another thread.
+#[derive(Clone)]
+pub struct Stopper(Handle<ProcessState>);
+
+impl Stopper {
+    /// Ends every process at its next scheduling point; the run's outcome is then
+    /// [`ExitReason::Shutdown`] unless the main process has ended before.
+    pub fn stop(&self) {
+        self.0.shutdown();
+    }
+}
+
+impl Node {
+    /// Runs `entry` of an image as the main process and waits for its end, which ends all others.
+    ///
+    /// # Errors
+    /// When the main process cannot be made.
+    pub fn run(
+        self,
+        image: &Image,
+        config: ProcessConfig,
+        entry: &str,
+    ) -> Result<ExitReason, RunError> {
+        let stdio = config.stdio.clone();
+        let start = Start {
+            node: &self.inner,
+            image,
+            config: Arc::new(config),
+            entry,
+            params: &[],
+            first_message: None,
+            is_main: true,
+        };
+        if let Err(error) = start.from_outside(self.runtime.handle()) {
+            self.runtime.shutdown_and_join();
+            return Err(error);
+        }
+        self.runtime.join();
+        stdio.flush();
+        Ok(self.inner.outcome.lock().take().unwrap_or(ExitReason::Shutdown))
+    }
+
+    /// For another thread that may want to end the run.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.runtime.handle().clone())
+    }
+
+    /// What the scheduler has counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.runtime.handle().counters()
+    }
+}
+
+/// The shared part, which every process holds.
+pub(crate) struct NodeInner {
+    handle: OnceLock<Handle<ProcessState>>,
+    pub(crate) memory: MemoryPool,
+    pub(crate) message_bytes_max: usize,
+    pub(crate) slice: i64,
+    /// How the main process ended.
+    outcome: Mutex<Option<ExitReason>>,
+    reports: AtomicUsize,
+}
+
+impl std::fmt::Debug for NodeInner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+impl NodeInner {
+    /// The scheduler.
+    pub(crate) fn handle(&self) -> &Handle<ProcessState> {
+        self.handle.get().expect("set before the first process")
+    }
+
+    /// The main process has ended: so does the run.
+    pub(crate) fn main_ended(&self, reason: ExitReason) {
+        *self.outcome.lock() = Some(reason);
+        self.handle().shutdown();
+    }
+
+    /// Tells the user about a process that died alone.
+    pub(crate) fn report(&self, pid: Pid, reason: &ExitReason) {
+        // A count for a limit; nothing else hangs on it.
+        let number = self.reports.fetch_add(1, Ordering::Relaxed);
+        if number < REPORTS_MAX {
+            let frames: String =
+                reason.frames().iter().take(8).map(|frame| format!("\n    at {frame}")).collect();
+            tracing::warn!("process {pid} {reason}{frames}");
+        } else if number == REPORTS_MAX {
+            tracing::warn!("more processes failed; further failures are shown with -v only");
+        } else {
+            tracing::info!("process {pid} {reason}");
+        }
+    }
+}
+
+/// Answers the fault handler: which fiber is running here?
+fn fiber_at_fault() -> Option<FiberAtFault> {
+    let bounds = current_fiber()?;
+    Some(FiberAtFault {
+        stack: bounds.stack_low..bounds.stack_high,
+        guard: bounds.guard,
+        data: std::ptr::null_mut(),
+        redirect,
+    })
+}
+
+/// Leads the interrupted fiber to its end.
+///
+/// # Safety
+/// Called by the fault handler, about the fiber that [`fiber_at_fault`] described.
+unsafe fn redirect(_data: *mut ()) -> TrapHandlerRegs {
+    let bounds = current_fiber().expect("the handler asked just before");
+    // SAFETY: same thread, same signal; the handler found pc in guest code or the stack's guard,
+    // where nothing needs dropping, and writes the registers back.
+    unsafe { bounds.redirect() }
+}
