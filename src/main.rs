@@ -1,13 +1,38 @@
-//! The command line (being written).
-use std::sync::Arc;
-fn main() {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let path = std::env::args().nth(1).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    let compiled = lunatic_engine::Compiler::default().compile(&bytes).unwrap();
-    let image = lunatic_engine::Image::new(compiled, &lunatic_host_api::functions()).unwrap();
-    let node = lunatic_host_api::NodeBuilder::new().workers(2).start().unwrap();
-    let config = lunatic_host_api::ProcessConfig::new(lunatic_host_api::Stdio::default());
-    let _ = Arc::new(0);
-    println!("{:?}", node.run(&image, config, "_start").unwrap());
+//! `lunatic`: runs WebAssembly programs as systems of lightweight processes.
+//!
+//! `main` parses and dispatches. What was said is in `cli`; what a command does is in a file of its
+//! own. stdout belongs to the guest; diagnostics go to stderr.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+// Reading order: what can be said, what is done, how it ends.
+mod cli;
+
+mod completions;
+mod imports;
+mod run;
+
+mod exit_code;
+mod logging;
+mod progress;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.into_command() {
+        Command::Run(arguments) => {
+            logging::start(arguments.verbose);
+            run::run(&arguments)
+        }
+        Command::Completions { shell } => completions::print(shell),
+        Command::Imports { markdown } => imports::print(markdown),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("lunatic: {:#}", error.source);
+        error.code.into()
+    })
 }

@@ -13,6 +13,8 @@ pub struct ProcessConfig {
     pub args: Vec<String>,
     /// Environment variables. Default: none.
     pub env: Vec<(String, String)>,
+    /// Names by which the process knows its directories. Default: none.
+    pub dirs: Vec<String>,
     /// Where standard input, output and error lead.
     pub stdio: Stdio,
     /// Most bytes of linear memory. Default: 4 GiB.
@@ -23,6 +25,12 @@ impl ProcessConfig {
     /// Grants the standard streams only.
     #[must_use]
     pub fn new(stdio: Stdio) -> Self {
-        Self { args: Vec::new(), env: Vec::new(), stdio, memory_bytes_max: MEMORY_BYTES_MAX }
+        Self {
+            args: Vec::new(),
+            env: Vec::new(),
+            dirs: Vec::new(),
+            stdio,
+            memory_bytes_max: MEMORY_BYTES_MAX,
+        }
     }
 }

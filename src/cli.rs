@@ -1,0 +1,164 @@
+//! What can be said on the command line, as it was said.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+const AFTER_HELP: &str = "\
+Examples:
+  lunatic app.wasm                              run a program, as `lunatic run` does
+  lunatic run app.wasm --workers 8 -- --verbose hand `--verbose` to the program
+  lunatic run service.wat --env PORT=80         a module in text form
+
+Exit codes:
+  0    the program ended well, or its reader closed the pipe
+  2    wrong usage
+  3    the module cannot be loaded
+  70   the runtime failed
+  130  stopped by Ctrl-C
+  134  the main process trapped
+  137  the main process was killed
+  any other: the program's own";
+
+/// Runs programs compiled to WebAssembly as systems of lightweight processes
+#[derive(Debug, Parser)]
+#[command(name = "lunatic", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Option<RunArguments>,
+}
+
+impl Cli {
+    /// The command; running is what happens when none is named.
+    pub(crate) fn into_command(self) -> Command {
+        match (self.command, self.run) {
+            (Some(command), _) => command,
+            (None, Some(run)) => Command::Run(run),
+            (None, None) => unreachable!("clap demands a module or a command"),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program
+    #[command(after_help = AFTER_HELP)]
+    Run(RunArguments),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to complete for
+        shell: Shell,
+    },
+    /// List everything that a program may import
+    Imports {
+        /// As the reference page in Markdown
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+/// What `run` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The program: a .wasm or .wat file
+    pub(crate) module: PathBuf,
+
+    /// Arguments for the program; those that look like options go behind `--`
+    pub(crate) args: Vec<String>,
+
+    /// Worker threads that run processes [default: the cores this process may use]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+
+    /// A directory that the program may see, as HOST or HOST::GUEST
+    ///
+    /// In this version the program is told its name; opening files in it comes with the file system.
+    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    pub(crate) dirs: Vec<String>,
+
+    /// An environment variable for the program; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// Give the program all of this process's environment variables
+    #[arg(long)]
+    pub(crate) env_inherit: bool,
+
+    /// Largest message between processes: bytes, or with K, M or G
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
+    pub(crate) max_message: usize,
+
+    /// Compile anew, and keep nothing of it on disk
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+
+    /// Say more about what happens; twice: everything
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some(("", _)) => Err("the name before '=' is empty".to_string()),
+        Some((key, value)) => Ok((key.to_string(), value.to_string())),
+        None => Err(format!(
+            "there is no '=' in it; write {text}=VALUE, or --env-inherit for the variables set here"
+        )),
+    }
+}
+
+/// Bytes, with an optional binary unit.
+fn size(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1_usize),
+    };
+    let number: usize =
+        number.parse().map_err(|_| "give a number of bytes, or one with K, M or G".to_string())?;
+    number.checked_mul(unit).ok_or_else(|| format!("more than {} bytes", usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_behind_the_dashes_is_the_guests() {
+        let line = ["lunatic", "run", "a.wasm", "x", "--workers", "8", "--", "--workers", "y"];
+        let Command::Run(run) = Cli::parse_from(line).into_command() else { panic!("run") };
+        assert_eq!(run.args, ["x", "--workers", "y"]);
+        assert_eq!(run.workers.map(NonZeroUsize::get), Some(8));
+    }
+
+    #[test]
+    fn a_module_alone_is_run() {
+        let Command::Run(run) = Cli::parse_from(["lunatic", "a.wasm", "b"]).into_command() else {
+            panic!("run")
+        };
+        assert_eq!((run.module.as_path(), run.args.as_slice()), ("a.wasm".as_ref(), &["b".into()][..]));
+    }
+
+    #[test]
+    fn sizes_have_units_and_limits() {
+        assert_eq!(size("17"), Ok(17));
+        assert_eq!(size("2K"), Ok(2048));
+        assert_eq!(size("64M"), Ok(64 << 20));
+        assert!(size("").is_err());
+        assert!(size("M").is_err());
+        assert!(size("-1").is_err());
+        assert!(size("99999999999G").is_err());
+    }
+}

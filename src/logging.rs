@@ -1,0 +1,33 @@
+//! Diagnostics on stderr: warnings always, more with `-v`, anything with `LUNATIC_LOG`.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// A filter in `tracing`'s syntax that overrides `-v`, for example `lunatic_engine=debug`.
+const VARIABLE: &str = "LUNATIC_LOG";
+
+/// Sends diagnostics to stderr, in colour on a terminal.
+pub(crate) fn start(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| {
+        EnvFilter::new(format!(
+            "off,lunatic={level},lunatic_engine={level},lunatic_scheduler={level},lunatic_host_api={level}"
+        ))
+    });
+    let format = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_target(verbose > 1);
+    if verbose > 1 {
+        format.init();
+    } else {
+        format.without_time().init();
+    }
+}

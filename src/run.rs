@@ -1,0 +1,165 @@
+//! `lunatic run`: arguments to configuration, a module to an image, an image to a run.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use lunatic_engine::{Cache, Compiled, Compiler, CompilerOptions, Image};
+use lunatic_host_api::{ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, functions};
+
+use crate::cli::RunArguments;
+use crate::exit_code::{Code, Failure, OrFail};
+use crate::progress;
+
+/// What the main process runs, as WASI commands have it.
+const ENTRY: &str = "_start";
+
+/// Frames of a backtrace that are shown; the innermost are the ones that tell.
+const FRAMES_SHOWN: usize = 32;
+
+/// Runs a program to its end.
+pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    let image = load(arguments)?;
+    let config = config(arguments)?;
+    let stdio = config.stdio.clone();
+    let node = start(arguments)?;
+    stop_on_ctrl_c(&node)?;
+    let reason = node.run(&image, config, ENTRY).or_fail(Code::Load)?;
+    if stdio.broken_pipe() {
+        return Ok(Code::Success.into());
+    }
+    explain(&reason);
+    Ok(Code::of(&reason).into())
+}
+
+/// Reads, compiles (or finds in the cache) and links the module.
+fn load(arguments: &RunArguments) -> Result<Image, Failure> {
+    let path = &arguments.module;
+    let name = path.display();
+    let bytes =
+        fs::read(path).with_context(|| format!("cannot read \"{name}\"")).or_fail(Code::Load)?;
+    let compiled = compile(arguments, path, &bytes)
+        .with_context(|| format!("cannot load \"{name}\""))
+        .or_fail(Code::Load)?;
+    let image = Image::new(compiled, &functions())
+        .with_context(|| format!("cannot load \"{name}\""))
+        .or_fail(Code::Load)?;
+    let entry = image.function(ENTRY).ok_or_else(|| no_entry(path, &image)).or_fail(Code::Load)?;
+    let ty = image.function_type(entry);
+    if !ty.params().is_empty() || !ty.results().is_empty() {
+        let error = anyhow!(
+            "cannot run \"{name}\": its function \"{ENTRY}\" has the type {ty}; a program's takes \
+             and gives nothing"
+        );
+        return Err(error).or_fail(Code::Load);
+    }
+    Ok(image)
+}
+
+fn no_entry(path: &Path, image: &Image) -> anyhow::Error {
+    let mut names: Vec<&str> = image.function_names().take(5).collect();
+    names.sort_unstable();
+    let exports = if names.is_empty() {
+        "nothing".to_string()
+    } else {
+        format!("only other functions ({}, …)", names.join(", "))
+    };
+    anyhow!(
+        "cannot run \"{}\": it exports no function \"{ENTRY}\", but {exports}; build it as a \
+         program (in Rust: a binary for wasm32-wasip1, not a library)",
+        path.display()
+    )
+}
+
+fn compile(arguments: &RunArguments, path: &Path, bytes: &[u8]) -> anyhow::Result<Compiled> {
+    let mut compiler = Compiler::new(CompilerOptions::default());
+    if !arguments.no_cache
+        && let Some(cache) = cache_directory().and_then(Cache::open)
+    {
+        compiler = compiler.with_cache(cache);
+    }
+    let line = progress::Line::new();
+    if let Some(line) = &line {
+        compiler = compiler.with_progress(line.progress());
+    }
+    let is_text = path.extension().is_some_and(|extension| extension == "wat");
+    if is_text && !bytes.is_ascii() && std::str::from_utf8(bytes).is_err() {
+        anyhow::bail!("a .wat file is UTF-8 text, this one is not");
+    }
+    Ok(compiler.compile(bytes)?)
+}
+
+/// `$XDG_CACHE_HOME/lunatic/modules`, or the same under `~/.cache`.
+fn cache_directory() -> Option<PathBuf> {
+    let base = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")))?;
+    Some(base.join("lunatic").join("modules"))
+}
+
+fn config(arguments: &RunArguments) -> Result<ProcessConfig, Failure> {
+    let mut config = ProcessConfig::new(Stdio::inherit());
+    let program = arguments.module.file_name().unwrap_or(arguments.module.as_os_str());
+    config.args = vec![program.to_string_lossy().into_owned()];
+    config.args.extend(arguments.args.iter().cloned());
+    if arguments.env_inherit {
+        // Names and values that are not UTF-8 cannot be given to a guest.
+        let all = env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        config.env.extend(all);
+    }
+    for (key, value) in &arguments.env {
+        config.env.retain(|(known, _)| known != key);
+        config.env.push((key.clone(), value.clone()));
+    }
+    for dir in &arguments.dirs {
+        config.dirs.push(preopen(dir).or_fail(Code::Load)?);
+    }
+    Ok(config)
+}
+
+/// The name by which the guest knows a directory.
+fn preopen(dir: &str) -> anyhow::Result<String> {
+    let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
+    let kind = fs::metadata(host).with_context(|| format!("cannot give the program \"{host}\""))?;
+    anyhow::ensure!(kind.is_dir(), "cannot give the program \"{host}\": it is not a directory");
+    Ok(guest.to_string())
+}
+
+fn start(arguments: &RunArguments) -> Result<Node, Failure> {
+    let mut builder = NodeBuilder::new().message_bytes_max(arguments.max_message);
+    if let Some(workers) = arguments.workers {
+        builder = builder.workers(workers.get());
+    }
+    builder.start().or_fail(Code::Internal)
+}
+
+/// The first Ctrl-C ends all processes in order, the second one everything at once.
+fn stop_on_ctrl_c(node: &Node) -> Result<(), Failure> {
+    let stopper = node.stopper();
+    let mut asked = false;
+    ctrlc::set_handler(move || {
+        if std::mem::replace(&mut asked, true) {
+            std::process::exit(i32::from(Code::Interrupted.number()));
+        }
+        stopper.stop();
+    })
+    .context("cannot listen for Ctrl-C")
+    .or_fail(Code::Internal)
+}
+
+/// Tells why the main process ended, if that is not what a program does.
+fn explain(reason: &ExitReason) {
+    match reason {
+        ExitReason::Returned | ExitReason::Code(_) | ExitReason::Shutdown => return,
+        _ => eprintln!("lunatic: the main process {reason}"),
+    }
+    for frame in reason.frames().iter().take(FRAMES_SHOWN) {
+        eprintln!("    at {frame}");
+    }
+    if reason.frames().len() > FRAMES_SHOWN {
+        eprintln!("    … and {} more", reason.frames().len() - FRAMES_SHOWN);
+    }
+}
