@@ -1,7 +1,9 @@
-//! Nanoseconds for what processes do most: spawn and finish, ping-pong through mailboxes, yield; on one worker and on two.
+//! Nanoseconds for what processes do most: spawn and finish, ping-pong through mailboxes, yield; on
+//! one worker and on two.
 //!
-//! Native bodies, so these are the scheduler's own floor: not the cost of a WebAssembly process, and not for comparing machines.
-//! Each figure is the best of several rounds (the machine is shared); the spread is printed beside it.
+//! Native bodies, so these are the scheduler's own floor: not the cost of a WebAssembly process,
+//! and not for comparing machines. Each figure is the best of several rounds (the machine is
+//! shared); the spread is printed beside it.
 
 use lunatic_scheduler::{Builder, End, Pid, Process, Program, Runtime, Worker};
 use std::{ptr::NonNull, sync::mpsc, time::Instant};

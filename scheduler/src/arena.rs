@@ -1,11 +1,13 @@
-//! Address space for slots: reserved once, cut into powers of two, each slot with a guard at its low end.
+//! Address space for slots: reserved once, cut into powers of two, each slot with a guard at its
+//! low end.
 //!
-//! Parties: the runtime reserves and, when the last handle is gone, unmaps; the slot pool asks for a guard when a slot is
-//! first used. Protocol: memory is zero until first touched, is never given back while the arena lives, and the guard
-//! of a slot is never removed.
+//! Parties: the runtime reserves and, when the last handle is gone, unmaps; the slot pool asks for
+//! a guard when a slot is first used. Protocol: memory is zero until first touched, is never given
+//! back while the arena lives, and the guard of a slot is never removed.
 //!
-//! A guard made by `MADV_GUARD_INSTALL` (Linux 6.13) marks page-table entries and costs no mapping; one made by `mprotect` splits a
-//! mapping in two, and the kernel allows `vm.max_map_count` of them (65,530 by default).
+//! A guard made by `MADV_GUARD_INSTALL` (Linux 6.13) marks page-table entries and costs no mapping;
+//! one made by `mprotect` splits a mapping in two, and the kernel allows `vm.max_map_count` of them
+//! (65,530 by default).
 
 use std::{io, ops::Range, ptr::NonNull};
 
@@ -132,7 +134,8 @@ impl Arena {
     pub(crate) fn guard_slot(&self, index: u32) -> Result<(), ArenaError> {
         let low = self.pointer(index, 0).as_ptr().cast();
         let result = if self.install {
-            // SAFETY: the range is the low end of one of our own slots; the layout (`slot.rs`) puts no data there.
+            // SAFETY: the range is the low end of one of our own slots; the layout (`slot.rs`) puts
+            // no data there.
             unsafe { libc::madvise(low, self.guard_bytes, MADV_GUARD_INSTALL) }
         } else {
             // SAFETY: as above.
@@ -149,12 +152,14 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         let bytes = self.slots * self.slot_bytes;
-        // SAFETY: exactly the mapping `map` made. Who keeps addresses into it keeps the arena alive (`runtime.rs`).
+        // SAFETY: exactly the mapping `map` made. Who keeps addresses into it keeps the arena alive
+        // (`runtime.rs`).
         unsafe { libc::munmap(self.base.as_ptr().cast(), bytes) };
     }
 }
 
-/// Anonymous zero memory, no commitment, no huge pages (one touched stack must not cost two megabytes).
+/// Anonymous zero memory, no commitment, no huge pages (one touched stack must not cost two
+/// megabytes).
 fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -163,7 +168,8 @@ fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     if address == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the range is the mapping just made. Failure (no huge page support) leaves nothing to prevent.
+    // SAFETY: the range is the mapping just made. Failure (no huge page support) leaves nothing to
+    // prevent.
     unsafe { libc::madvise(address, bytes, libc::MADV_NOHUGEPAGE) };
     NonNull::new(address.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
 }

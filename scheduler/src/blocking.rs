@@ -1,9 +1,11 @@
 //! Threads for calls that block: file system, name lookup, compilation.
 //!
-//! Parties: anybody who submits a job, and the pool's threads. Protocol: one queue, first come first served, under one lock; a
-//! thread is started when a job finds none waiting and there may be more; one that finds no job for `KEEP` ends. A
-//! job tells its process by itself that it is done ([`Handle::wake`](crate::Handle::wake)). After `close` nothing new is taken, queued jobs are
-//! dropped, and running ones are left alone: nobody waits for a thread that may be reading a terminal.
+//! Parties: anybody who submits a job, and the pool's threads. Protocol: one queue, first come
+//! first served, under one lock; a thread is started when a job finds none waiting and there may be
+//! more; one that finds no job for `KEEP` ends. A job tells its process by itself that it is done
+//! ([`Handle::wake`](crate::Handle::wake)). After `close` nothing new is taken, queued jobs are
+//! dropped, and running ones are left alone: nobody waits for a thread that may be reading a
+//! terminal.
 
 use crate::{
     slot::panic_message,
@@ -19,7 +21,8 @@ use std::{
 /// A piece of blocking work.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// How long a thread without work stays. By feel: longer than the gaps of a busy program, short for an idle one.
+/// How long a thread without work stays. By feel: longer than the gaps of a busy program, short for
+/// an idle one.
 const KEEP: Duration = Duration::from_secs(10);
 
 /// Why a blocking job was not taken.
@@ -48,8 +51,8 @@ struct Shared {
 struct State {
     jobs: VecDeque<Job>,
     threads: usize,
-    /// Threads in their wait, also those already notified: each takes a job when it comes out of it. So a thread must be
-    /// started exactly when there are more jobs than these.
+    /// Threads in their wait, also those already notified: each takes a job when it comes out of
+    /// it. So a thread must be started exactly when there are more jobs than these.
     waiting: usize,
     named: usize,
     closed: bool,

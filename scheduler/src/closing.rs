@@ -1,12 +1,14 @@
 //! The way out: asked for by anybody, taken by each worker, finished by the last.
 //!
-//! Parties: whoever requests; the workers. Protocol: `request` sets the flag once; each worker that sees it between two
-//! processes calls `leave` and touches no queue afterwards; the one that is told it is the last ends what still lives.
+//! Parties: whoever requests; the workers. Protocol: `request` sets the flag once; each worker that
+//! sees it between two processes calls `leave` and touches no queue afterwards; the one that is
+//! told it is the last ends what still lives.
 
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 
 pub(crate) struct Closing {
-    /// Default ordering `SeqCst`, as the sleeping workers' last look includes it (`park/README.md`).
+    /// Default ordering `SeqCst`, as the sleeping workers' last look includes it
+    /// (`park/README.md`).
     requested: AtomicBool,
     /// Workers that have not left.
     present: AtomicUsize,
@@ -46,7 +48,8 @@ impl Closing {
     /// Whether the last worker has begun to sweep.
     #[inline]
     pub(crate) fn swept(&self) -> bool {
-        // Relaxed: only the sweeping worker's own spawns depend on it; other threads go through the gate.
+        // Relaxed: only the sweeping worker's own spawns depend on it; other threads go through the
+        // gate.
         self.swept.load(Ordering::Relaxed)
     }
 }

@@ -1,8 +1,9 @@
 //! What the scheduler counts.
 //!
-//! Parties: each worker adds to its own padded block, in plain loads and stores; anybody may read. Everybody who is no
-//! worker shares one block and pays for a locked addition. Sums are of different moments: good for graphs and for tests
-//! that wait until all is quiet, not for invariants in between.
+//! Parties: each worker adds to its own padded block, in plain loads and stores; anybody may read.
+//! Everybody who is no worker shares one block and pays for a locked addition. Sums are of
+//! different moments: good for graphs and for tests that wait until all is quiet, not for
+//! invariants in between.
 
 use crate::{
     End,

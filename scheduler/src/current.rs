@@ -1,8 +1,9 @@
 //! Which fiber runs on this thread: the question a signal handler asks.
 //!
-//! Parties: a worker thread and the signal handlers that interrupt it: one thread, so plain relaxed atomics suffice and
-//! only the compiler must keep the order. Protocol: a worker announces its `Current` once, when its thread starts, and
-//! takes it back before it ends; it writes the fiber's header there before it resumes, and null while its own stack is in use.
+//! Parties: a worker thread and the signal handlers that interrupt it: one thread, so plain relaxed
+//! atomics suffice and only the compiler must keep the order. Protocol: a worker announces its
+//! `Current` once, when its thread starts, and takes it back before it ends; it writes the fiber's
+//! header there before it resumes, and null while its own stack is in use.
 
 use crate::{
     Program,
@@ -36,7 +37,8 @@ impl Current {
     /// The fiber is about to run, or to go on after a visit to the worker's stack.
     #[inline]
     pub(crate) fn set<P: Program>(&self, header: NonNull<Header<P>>) {
-        // Relaxed and a compiler fence: the only concurrent reader is a signal handler on this thread.
+        // Relaxed and a compiler fence: the only concurrent reader is a signal handler on this
+        // thread.
         self.header.store(header.as_ptr().cast(), Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
     }
@@ -77,10 +79,12 @@ pub struct FiberBounds {
 }
 
 impl FiberBounds {
-    /// Registers that make the interrupted fiber end as [`End::Trapped`](crate::End::Trapped) once the handler returns.
+    /// Registers that make the interrupted fiber end as [`End::Trapped`](crate::End::Trapped) once
+    /// the handler returns.
     ///
     /// # Safety
-    /// - Called from a signal handler, on the thread where [`current_fiber`] gave this answer, about the same signal.
+    /// - Called from a signal handler, on the thread where [`current_fiber`] gave this answer,
+    ///   about the same signal.
     /// - The interrupted stack pointer lies in this fiber's stack or guard.
     /// - What the fiber was doing may be abandoned at that instruction (it was running guest code).
     /// - The handler writes the registers into the interrupted context before it returns.
@@ -90,16 +94,19 @@ impl FiberBounds {
     }
 }
 
-/// The fiber that runs on this thread right now; `None` on a thread that is no worker, on a worker's own stack, and inside
-/// [`Process::on_worker`](crate::Process::on_worker). Async-signal-safe.
+/// The fiber that runs on this thread right now; `None` on a thread that is no worker, on a
+/// worker's own stack, and inside [`Process::on_worker`](crate::Process::on_worker).
+/// Async-signal-safe.
 #[inline(never)]
 pub fn current_fiber() -> Option<FiberBounds> {
     let here = HERE.try_with(Cell::get).ok()?;
-    // SAFETY: non-null only between `announce`'s two writes, on this thread, during which it borrows the `Current`.
+    // SAFETY: non-null only between `announce`'s two writes, on this thread, during which it
+    // borrows the `Current`.
     let current = unsafe { here.as_ref() }?;
     // Relaxed: written by this very thread.
     let header = NonNull::new(current.header.load(Ordering::Relaxed))?;
-    // SAFETY: the header was set by this worker, whose `P` is the one `describe` was made for, and its fiber runs.
+    // SAFETY: the header was set by this worker, whose `P` is the one `describe` was made for, and
+    // its fiber runs.
     Some(unsafe { (current.describe)(header) })
 }
 

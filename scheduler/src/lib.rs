@@ -1,10 +1,13 @@
-//! Processes: a slot of memory with a header and a guarded stack, a fiber, a mailbox; run by a few worker threads.
+//! Processes: a slot of memory with a header and a guarded stack, a fiber, a mailbox; run by a few
+//! worker threads.
 //!
-//! This crate knows no WebAssembly, no host function and no file. What a process *is* the user says with [`Program`]; what it
-//! can do here is run, wait, be woken, send, receive, end. Read in this order: `pid`, `state`, `slot`, `process`,
-//! `worker`, `park` (with its README), `runtime`; then `mailbox`, `channel`, `timer`, `blocking` as needed.
+//! This crate knows no WebAssembly, no host function and no file. What a process *is* the user says
+//! with [`Program`]; what it can do here is run, wait, be woken, send, receive, end. Read in this
+//! order: `pid`, `state`, `slot`, `process`, `worker`, `park` (with its README), `runtime`; then
+//! `mailbox`, `channel`, `timer`, `blocking` as needed.
 //!
-//! Limits, all with names: [`Builder`]'s settings, [`MAX_EXTRA`], and the constants at the head of each file.
+//! Limits, all with names: [`Builder`]'s settings, [`MAX_EXTRA`], and the constants at the head of
+//! each file.
 
 // Under loom only the parts that `tests/loom.rs` includes by path are compiled, there.
 #![cfg(not(loom))]
@@ -47,19 +50,25 @@ pub use worker::Worker;
 /// What processes run.
 ///
 /// # Safety
-/// A body may be abandoned and may change threads at any suspension ([`Process::park`], [`Process::yield_now`],
-/// [`Process::exit`], and any instruction a signal handler redirects). The implementor promises that `run`, whenever it suspends:
-/// - has nothing on its stack whose destructor must run for soundness (a scope guard, a pin, a lock);
-/// - has nothing on its stack that is tied to a thread (`!Send` values, references to thread-locals).
+/// A body may be abandoned and may change threads at any suspension ([`Process::park`],
+/// [`Process::yield_now`], [`Process::exit`], and any instruction a signal handler redirects). The
+/// implementor promises that `run`, whenever it suspends:
+/// - has nothing on its stack whose destructor must run for soundness (a scope guard, a pin, a
+///   lock);
+/// - has nothing on its stack that is tied to a thread (`!Send` values, references to
+///   thread-locals).
 pub unsafe trait Program: Sized + Send + 'static {
-    /// What its mailbox holds. A destructor of a message runs wherever the mailbox is closed: on a worker.
+    /// What its mailbox holds. A destructor of a message runs wherever the mailbox is closed: on a
+    /// worker.
     type Message: Send + 'static;
 
-    /// The body, on the fiber's own small stack. Abandoned at a suspension, its locals are never dropped.
+    /// The body, on the fiber's own small stack. Abandoned at a suspension, its locals are never
+    /// dropped.
     fn run(process: Process<Self>);
 
-    /// Called once for each process after its body has ended in any way and before its slot is reused, on a worker's own
-    /// stack. At shutdown the last worker calls it. A panic in here is logged and contained.
+    /// Called once for each process after its body has ended in any way and before its slot is
+    /// reused, on a worker's own stack. At shutdown the last worker calls it. A panic in here is
+    /// logged and contained.
     fn ended(self, worker: &Worker<'_, Self>, how: End);
 }
 

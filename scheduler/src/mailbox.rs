@@ -1,22 +1,27 @@
 //! A process's mailbox: any number of senders, one receiver, no lock, one allocation a message.
 //!
-//! Parties: *senders* touch only `arrivals`. The *owner* (the worker that runs, builds or reaps the process: see
-//! `state.rs`) takes everything from `arrivals` at once and keeps what it does not want yet in its private `Inbox`.
+//! Parties: *senders* touch only `arrivals`. The *owner* (the worker that runs, builds or reaps the
+//! process: see `state.rs`) takes everything from `arrivals` at once and keeps what it does not
+//! want yet in its private `Inbox`.
 //!
-//! Fields: `arrivals` is one word: the address of the newest message that has arrived (a stack linked by `next`), and in
-//! its top 16 bits the low bits of the generation it is open for. Address 0 means closed, so fresh memory is a closed
-//! mailbox; address 1 means open and empty.
+//! Fields: `arrivals` is one word: the address of the newest message that has arrived (a stack
+//! linked by `next`), and in its top 16 bits the low bits of the generation it is open for. Address
+//! 0 means closed, so fresh memory is a closed mailbox; address 1 means open and empty.
 //!
-//! Protocol. A sender links its message to the word it read and exchanges; it succeeds only if the mailbox is still open
-//! for its generation, so an accepted message is either received or dropped when that process ends, never stranded in a
-//! free slot. The sender that found it empty must wake the owner; later ones need not: their message is in the same pile,
-//! and the owner takes the pile as a whole. Therefore an owner that was woken must `collect` before it parks again
-//! if it still cares for mail. (A sender that sleeps through exactly 65,536 tenants of a slot between reading and exchanging could
-//! slip a message to the wrong tenant; each message carries its full generation, and the owner drops such a one.)
+//! Protocol. A sender links its message to the word it read and exchanges; it succeeds only if the
+//! mailbox is still open for its generation, so an accepted message is either received or dropped
+//! when that process ends, never stranded in a free slot. The sender that found it empty must wake
+//! the owner; later ones need not: their message is in the same pile, and the owner takes the pile
+//! as a whole. Therefore an owner that was woken must `collect` before it parks again if it still
+//! cares for mail. (A sender that sleeps through exactly 65,536 tenants of a slot between reading
+//! and exchanging could slip a message to the wrong tenant; each message carries its full
+//! generation, and the owner drops such a one.)
 //!
-//! Ordering of `arrivals`: `Release` when a message is pushed, `Acquire` when the pile is taken: the message's contents
-//! travel that way. That the owner *looks* after the push is the business of `state.rs`.
-#![allow(clippy::multiple_unsafe_ops_per_block)] // Unlinking a node is several dereferences under one argument.
+//! Ordering of `arrivals`: `Release` when a message is pushed, `Acquire` when the pile is taken:
+//! the message's contents travel that way. That the owner *looks* after the push is the business of
+//! `state.rs`.
+// Unlinking a node is several dereferences under one argument.
+#![allow(clippy::multiple_unsafe_ops_per_block)]
 
 use crate::sync::{AtomicU64, Ordering};
 use std::ptr;
@@ -103,7 +108,8 @@ impl<M> Arrivals<M> {
 
     /// Owner: takes the pile, newest first, and leaves `rest` (open or closed).
     fn take(&self, rest: u64) -> *mut Node<M> {
-        // Acquire: pairs with the Release of every push in the pile (they form one release sequence).
+        // Acquire: pairs with the Release of every push in the pile (they form one release
+        // sequence).
         pointer(self.word.swap(rest, Ordering::Acquire))
     }
 }
@@ -120,7 +126,8 @@ impl<M> Inbox<M> {
         Self { head: ptr::null_mut(), tail: ptr::null_mut() }
     }
 
-    /// Owner: the first message, in order of arrival, that the filter wants; the others stay in order.
+    /// Owner: the first message, in order of arrival, that the filter wants; the others stay in
+    /// order.
     pub(crate) fn receive(
         &mut self,
         arrivals: &Arrivals<M>,
@@ -131,8 +138,8 @@ impl<M> Inbox<M> {
         self.unlink_first(ptr::null_mut(), filter)
     }
 
-    /// Owner: like `receive`, but looks only at what arrived since anything was last collected. For a wait that is polled
-    /// again with a filter that has already refused everything older.
+    /// Owner: like `receive`, but looks only at what arrived since anything was last collected. For
+    /// a wait that is polled again with a filter that has already refused everything older.
     pub(crate) fn receive_new(
         &mut self,
         arrivals: &Arrivals<M>,
@@ -156,7 +163,8 @@ impl<M> Inbox<M> {
     }
 
     fn collect(&mut self, arrivals: &Arrivals<M>, generation: u32) {
-        // Relaxed: the owner's last transition of the state word made every push it was woken for visible.
+        // Relaxed: the owner's last transition of the state word made every push it was woken for
+        // visible.
         if arrivals.word.load(Ordering::Relaxed) & ADDRESS == EMPTY {
             return;
         }
@@ -164,13 +172,15 @@ impl<M> Inbox<M> {
         self.append_reversed(pile, Some(generation));
     }
 
-    /// Appends a pile (newest first) so that the oldest comes first, dropping messages for other generations.
+    /// Appends a pile (newest first) so that the oldest comes first, dropping messages for other
+    /// generations.
     fn append_reversed(&mut self, mut pile: *mut Node<M>, generation: Option<u32>) {
         let mut first = ptr::null_mut::<Node<M>>();
         let mut last = ptr::null_mut::<Node<M>>();
         while !pile.is_null() {
             let node = pile;
-            // SAFETY: a taken pile belongs to the owner alone; every `next` in it was written before its push.
+            // SAFETY: a taken pile belongs to the owner alone; every `next` in it was written
+            // before its push.
             pile = unsafe { (*node).next };
             // SAFETY: as above.
             if generation.is_some_and(|mine| unsafe { (*node).generation } != mine) {

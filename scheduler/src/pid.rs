@@ -1,8 +1,9 @@
 //! What a process is called: the slot it lives in and which of the slot's tenants it is.
 //!
-//! Parties: everybody, guests included: a pid crosses every boundary as a `u64`. Protocol: a pid is only a claim. Whoever
-//! looks one up compares its generation with the slot's state word (`state.rs`), so a guessed, forged or stale number
-//! finds nobody. A slot whose generations run out is retired, so a number never comes to mean a second process.
+//! Parties: everybody, guests included: a pid crosses every boundary as a `u64`. Protocol: a pid is
+//! only a claim. Whoever looks one up compares its generation with the slot's state word
+//! (`state.rs`), so a guessed, forged or stale number finds nobody. A slot whose generations run
+//! out is retired, so a number never comes to mean a second process.
 
 use std::fmt;
 
@@ -41,7 +42,8 @@ impl Pid {
 }
 
 impl fmt::Display for Pid {
-    /// `slot.generation`, as Erlang prints `<0.85.0>`: short for the young, unambiguous for the rest.
+    /// `slot.generation`, as Erlang prints `<0.85.0>`: short for the young, unambiguous for the
+    /// rest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{}.{}>", self.0 as u32, self.generation())
     }

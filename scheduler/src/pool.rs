@@ -1,9 +1,10 @@
 //! Free slots: who may build a process where.
 //!
-//! Parties: each worker has a `Cache` of its own, last in first out, so that the slot whose stack is still in the cache
-//! is used next; the `SlotPool` behind them is shared. Protocol: a slot index is in exactly one cache, in the shared list, in a
-//! cache's fresh range, beyond `used`, or alive. A worker that has too many gives half back, one that has none takes
-//! a batch, or opens slots never used before, whose guards are made one by one as they are first taken.
+//! Parties: each worker has a `Cache` of its own, last in first out, so that the slot whose stack
+//! is still in the cache is used next; the `SlotPool` behind them is shared. Protocol: a slot index
+//! is in exactly one cache, in the shared list, in a cache's fresh range, beyond `used`, or alive.
+//! A worker that has too many gives half back, one that has none takes a batch, or opens slots
+//! never used before, whose guards are made one by one as they are first taken.
 
 use crate::{
     Program,
@@ -14,8 +15,9 @@ use crate::{
 };
 use std::{marker::PhantomData, ops::Range};
 
-/// The most free slots a worker keeps, and how many fresh ones it opens at once. By feel: a batch should amortise the
-/// lock to less than a nanosecond a process; more would only hide slots from other workers.
+/// The most free slots a worker keeps, and how many fresh ones it opens at once. By feel: a batch
+/// should amortise the lock to less than a nanosecond a process; more would only hide slots from
+/// other workers.
 const CACHE_MAX: usize = 256;
 const FRESH_BATCH: u32 = 32;
 
@@ -50,8 +52,8 @@ pub enum SpawnError {
 /// All slots of a runtime. Owns the arena.
 pub(crate) struct SlotPool<P: Program> {
     arena: Arena,
-    /// Slots below have been opened: their headers may be looked at. Default ordering `Relaxed`: it only grows, and a pid
-    /// travels to its user by something stronger.
+    /// Slots below have been opened: their headers may be looked at. Default ordering `Relaxed`: it
+    /// only grows, and a pid travels to its user by something stronger.
     used: AtomicU32,
     free: Mutex<Vec<u32>>,
     cache_max: usize,
@@ -66,7 +68,8 @@ pub(crate) struct Cache {
 }
 
 impl<P: Program> SlotPool<P> {
-    /// How many free slots each worker may hold back; small for small runtimes, so that little is held back.
+    /// How many free slots each worker may hold back; small for small runtimes, so that little is
+    /// held back.
     pub(crate) fn cache_max(processes_max: usize, workers: usize) -> usize {
         (processes_max / (workers * 8)).clamp(1, CACHE_MAX)
     }
@@ -82,8 +85,8 @@ impl<P: Program> SlotPool<P> {
     }
 
     fn slot(&self, index: u32) -> Slot<P> {
-        // SAFETY: the arena is ours, was reserved for this `P` and is dropped with the pool, which workers and handles
-        // keep alive.
+        // SAFETY: the arena is ours, was reserved for this `P` and is dropped with the pool, which
+        // workers and handles keep alive.
         unsafe { Slot::at(&self.arena, index) }
     }
 
@@ -149,7 +152,8 @@ impl<P: Program> SlotPool<P> {
             return Ok(self.slot(index));
         }
         let index = self.open(1)?.start;
-        // A guard that cannot be made loses one slot never used; the system is out of mappings anyway.
+        // A guard that cannot be made loses one slot never used; the system is out of mappings
+        // anyway.
         self.settle(index)
     }
 

@@ -1,9 +1,10 @@
 //! What a fiber can do to itself.
 //!
-//! Parties: the body of a program, on its own small stack, and the worker below it. Protocol: every method that acts checks
-//! that the caller really runs on the process's stack (one comparison of the stack pointer), so a handle that has
-//! strayed to another thread, another fiber or a worker's stack panics instead of corrupting. The worker is found
-//! through the header anew at each call, never remembered across a suspension: the next one may be another thread's.
+//! Parties: the body of a program, on its own small stack, and the worker below it. Protocol: every
+//! method that acts checks that the caller really runs on the process's stack (one comparison of
+//! the stack pointer), so a handle that has strayed to another thread, another fiber or a worker's
+//! stack panics instead of corrupting. The worker is found through the header anew at each call,
+//! never remembered across a suspension: the next one may be another thread's.
 
 use crate::{
     Program,
@@ -13,7 +14,8 @@ use crate::{
 };
 use std::{fmt, ops::Range, ptr::NonNull};
 
-/// A process's handle to itself. Copyable, and may be kept in the program; acts only on the process's own stack.
+/// A process's handle to itself. Copyable, and may be kept in the program; acts only on the
+/// process's own stack.
 pub struct Process<P: Program> {
     header: NonNull<Header<P>>,
     low: usize,
@@ -33,15 +35,17 @@ impl<P: Program> fmt::Debug for Process<P> {
     }
 }
 
-// SAFETY: elsewhere than on its own stack a handle is two numbers: every method that follows the pointer checks first.
+// SAFETY: elsewhere than on its own stack a handle is two numbers: every method that follows the
+// pointer checks first.
 unsafe impl<P: Program> Send for Process<P> {}
 // SAFETY: as above.
 unsafe impl<P: Program> Sync for Process<P> {}
 
 /// Carries a closure over to the worker's stack, which belongs to the same thread.
 struct SameThread<F>(F);
-// SAFETY: `on_parent_stack` asks for `Send` to keep the yielder off the parent's stack; the closure runs on this very
-// thread while the fiber waits, and `Process` checks the stack before it uses the yielder.
+// SAFETY: `on_parent_stack` asks for `Send` to keep the yielder off the parent's stack; the closure
+// runs on this very thread while the fiber waits, and `Process` checks the stack before it uses the
+// yielder.
 unsafe impl<F> Send for SameThread<F> {}
 
 impl<F: FnOnce() -> R, R> SameThread<F> {
@@ -78,15 +82,16 @@ impl<P: Program> Process<P> {
         let header = self.header_on_fiber();
         let worker = header.worker.get();
         let work = SameThread(|| {
-            // SAFETY: the worker that resumed this fiber; it stays in `resume` until the fiber suspends, and this call
-            // does not.
+            // SAFETY: the worker that resumed this fiber; it stays in `resume` until the fiber
+            // suspends, and this call does not.
             let core = unsafe { &*worker };
             core.visit(self, f)
         });
         self.yielder(header).on_parent_stack(move || work.call())
     }
 
-    /// Suspends until woken. May return without cause; a wake since the last park makes it return at once.
+    /// Suspends until woken. May return without cause; a wake since the last park makes it return
+    /// at once.
     #[track_caller]
     pub fn park(self) {
         self.suspend(Command::Park);
@@ -113,7 +118,8 @@ impl<P: Program> Process<P> {
     }
 
     fn yielder(self, header: &Header<P>) -> &FiberYielder {
-        // SAFETY: we are on the fiber's stack, so the body has started and set it, and it lies at that stack's root.
+        // SAFETY: we are on the fiber's stack, so the body has started and set it, and it lies at
+        // that stack's root.
         unsafe { &*header.yielder.get() }
     }
 
@@ -127,8 +133,9 @@ impl<P: Program> Process<P> {
             self.low < here && here < self.header.as_ptr() as usize,
             "a process handle acts only on its own process's stack"
         );
-        // SAFETY: we run on this slot's stack, so its arena, its runtime and a worker below us are alive. If the handle is
-        // an earlier tenant's, it acts for the present one, which is the one calling.
+        // SAFETY: we run on this slot's stack, so its arena, its runtime and a worker below us are
+        // alive. If the handle is an earlier tenant's, it acts for the present one, which is the
+        // one calling.
         let slot = unsafe { Slot::from_pointer(self.header) };
         slot.header()
     }

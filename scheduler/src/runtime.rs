@@ -1,9 +1,10 @@
 //! The runtime as a whole: building it, reaching it from any thread, and ending it.
 //!
-//! Parties: the owner of the `Runtime`, holders of `Handle`s on any thread, and the workers. Protocol: `Shared` lives until the last handle is
-//! gone, so a late handle finds memory, but no processes. After `shutdown` each worker leaves at its process's next
-//! scheduling point; the last one closes the gate for spawns from outside, drops queued blocking jobs, and ends every
-//! process that still lives, exactly once each.
+//! Parties: the owner of the `Runtime`, holders of `Handle`s on any thread, and the workers.
+//! Protocol: `Shared` lives until the last handle is gone, so a late handle finds memory, but no
+//! processes. After `shutdown` each worker leaves at its process's next scheduling point; the last
+//! one closes the gate for spawns from outside, drops queued blocking jobs, and ends every process
+//! that still lives, exactly once each.
 
 use crate::{
     Program,
@@ -208,7 +209,8 @@ impl<P: Program> Handle<P> {
         self.shared().blocking.submit(job)
     }
 
-    /// Asks all workers to leave. Returns at once; idempotent; may be called from anywhere, `Program::ended` included.
+    /// Asks all workers to leave. Returns at once; idempotent; may be called from anywhere,
+    /// `Program::ended` included.
     pub fn shutdown(&self) {
         if self.shared().closing.request() {
             self.shared().idle.unpark_all();
@@ -282,7 +284,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// One worker for each core, 256 KiB slots, 1,100,000 processes, 64 blocking threads, guards chosen by the kernel.
+    /// One worker for each core, 256 KiB slots, 1,100,000 processes, 64 blocking threads, guards
+    /// chosen by the kernel.
     pub fn new() -> Self {
         Self {
             workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
@@ -300,14 +303,16 @@ impl Builder {
         self
     }
 
-    /// Address space of a process's slot: header, extra, stack and guard together. A power of two. Default 256 KiB.
+    /// Address space of a process's slot: header, extra, stack and guard together. A power of two.
+    /// Default 256 KiB.
     pub fn stack_bytes(mut self, bytes: usize) -> Self {
         self.stack_bytes = bytes;
         self
     }
 
-    /// Processes that may live at once. The runtime has somewhat more slots, as each worker keeps some free ones to itself; where
-    /// address space is scarce, less (see [`Runtime::processes_max`]). Default 1,100,000.
+    /// Processes that may live at once. The runtime has somewhat more slots, as each worker keeps
+    /// some free ones to itself; where address space is scarce, less (see
+    /// [`Runtime::processes_max`]). Default 1,100,000.
     pub fn processes_max(mut self, processes: usize) -> Self {
         self.processes_max = processes;
         self
@@ -325,7 +330,8 @@ impl Builder {
         self
     }
 
-    /// Runs on each worker thread before its first process: signal stacks and the like. Default: nothing.
+    /// Runs on each worker thread before its first process: signal stacks and the like. Default:
+    /// nothing.
     pub fn on_worker_start(mut self, prepare: fn()) -> Self {
         self.on_worker_start = prepare;
         self
@@ -426,7 +432,8 @@ impl<P: Program> Runtime<P> {
                 Ok(())
             }
             Err(source) => {
-                // Those that will never come have left, so that the others' shutdown (in our drop) completes.
+                // Those that will never come have left, so that the others' shutdown (in our drop)
+                // completes.
                 (id..workers).for_each(|_| {
                     self.handle.shared().closing.leave();
                 });
@@ -459,7 +466,8 @@ impl<P: Program> Runtime<P> {
     fn wait(&mut self) {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                // The scheduler's own code panicked: its invariants are gone, and processes may never end.
+                // The scheduler's own code panicked: its invariants are gone, and processes may
+                // never end.
                 eprintln!("lunatic-scheduler: a worker thread panicked; this is a bug in lunatic");
                 std::process::abort();
             }
@@ -477,7 +485,8 @@ impl<P: Program> Drop for Runtime<P> {
 /// Asks the kernel not to round this thread's waits up (by 50 µs, by default).
 fn precise_timers() {
     #[cfg(target_os = "linux")]
-    // SAFETY: changes one scheduling attribute of the calling thread; failure leaves timers a little late.
+    // SAFETY: changes one scheduling attribute of the calling thread; failure leaves timers a
+    // little late.
     unsafe {
         libc::prctl(libc::PR_SET_TIMERSLACK, 1)
     };

@@ -5,15 +5,18 @@
 //! | guard | stack grows down <------ | extra (<= MAX_EXTRA) | Header | colour |
 //! ```
 //!
-//! Header, extra and the top of the stack share a page when they are small. Equal addresses modulo the page would make all
-//! headers compete for the same few cache sets, so a header is shifted down by a *colour* that depends on its index.
+//! Header, extra and the top of the stack share a page when they are small. Equal addresses modulo
+//! the page would make all headers compete for the same few cache sets, so a header is shifted down
+//! by a *colour* that depends on its index.
 //!
-//! Parties: observers may read `state` and push to `arrivals`, at any time, for ever: header memory is never given back
-//! and all-zero memory is a valid header of a free slot. Everything else belongs to the *owner* of the process (see
-//! `state.rs`): the worker that builds, runs or reaps it; while the fiber runs, worker and fiber are one thread.
+//! Parties: observers may read `state` and push to `arrivals`, at any time, for ever: header memory
+//! is never given back and all-zero memory is a valid header of a free slot. Everything else
+//! belongs to the *owner* of the process (see `state.rs`): the worker that builds, runs or reaps
+//! it; while the fiber runs, worker and fiber are one thread.
 //!
 //! This file holds the crate's dealings with `corosensei`.
-#![allow(clippy::multiple_unsafe_ops_per_block)] // `&mut *cell.get()` is one argument, but counts as two operations.
+// `&mut *cell.get()` is one argument, but counts as two operations.
+#![allow(clippy::multiple_unsafe_ops_per_block)]
 
 use crate::{
     Program,
@@ -40,8 +43,8 @@ use std::{
 /// The most that may be set aside between header and stack.
 pub const MAX_EXTRA: usize = 32 * 1024;
 
-/// Distinct colours, one cache line apart. By feel: 16 lines spread hot headers over a quarter of the 64 sets a page
-/// covers and cost at most 1 KiB of the page that header and stack share.
+/// Distinct colours, one cache line apart. By feel: 16 lines spread hot headers over a quarter of
+/// the 64 sets a page covers and cost at most 1 KiB of the page that header and stack share.
 const COLOURS: usize = 16;
 const CACHE_LINE: usize = 64;
 
@@ -69,8 +72,9 @@ pub(crate) struct SlotStack {
     low: StackPointer,
 }
 
-// SAFETY: `low..high` is the part of a slot below header and extra; its lowest page is the slot's guard (`Arena`), and the
-// builder and `spawn` refuse sizes that leave less than `MIN_STACK_BYTES` above it. Both ends are 16-aligned.
+// SAFETY: `low..high` is the part of a slot below header and extra; its lowest page is the slot's
+// guard (`Arena`), and the builder and `spawn` refuse sizes that leave less than `MIN_STACK_BYTES`
+// above it. Both ends are 16-aligned.
 unsafe impl Stack for SlotStack {
     fn base(&self) -> StackPointer {
         self.high
@@ -108,8 +112,8 @@ impl<P: Program> Clone for Slot<P> {
 }
 impl<P: Program> Copy for Slot<P> {}
 
-// SAFETY: a slot is an address; what may be done with it from where is the header's protocol. Programs and messages, which
-// travel with it, are `Send` by the bounds of `Program`.
+// SAFETY: a slot is an address; what may be done with it from where is the header's protocol.
+// Programs and messages, which travel with it, are `Send` by the bounds of `Program`.
 unsafe impl<P: Program> Send for Slot<P> {}
 
 impl<P: Program> Header<P> {
@@ -140,8 +144,8 @@ impl<P: Program> Slot<P> {
     }
 
     pub(crate) fn header<'a>(self) -> &'a Header<P> {
-        // SAFETY: `at`'s contract: the memory is a header (all-zero or initialised) and lives; all fields are cells or
-        // atomics, so shared references are always right.
+        // SAFETY: `at`'s contract: the memory is a header (all-zero or initialised) and lives; all
+        // fields are cells or atomics, so shared references are always right.
         unsafe { self.0.as_ref() }
     }
 
@@ -180,7 +184,8 @@ impl<P: Program> Slot<P> {
         self.header().guard_bytes.set(arena.guard_bytes());
     }
 
-    /// Owner of a free slot: makes a tenant; the caller must queue it. If `init` panics the slot is still free.
+    /// Owner of a free slot: makes a tenant; the caller must queue it. If `init` panics the slot is
+    /// still free.
     pub(crate) fn build(
         self,
         extra: usize,
@@ -190,7 +195,8 @@ impl<P: Program> Slot<P> {
         let generation = header.state.next_generation();
         let pid = Pid::new(self.index(), generation);
         debug_assert!(extra <= MAX_EXTRA, "the caller checks the size");
-        // SAFETY: `extra` is at most MAX_EXTRA, which the builder has checked to fit below every header.
+        // SAFETY: `extra` is at most MAX_EXTRA, which the builder has checked to fit below every
+        // header.
         let place = unsafe { self.0.cast::<u8>().sub(extra.next_multiple_of(16)) };
         let process = Process::new(self, pid);
         let program = init(pid, process, place);
@@ -233,7 +239,8 @@ impl<P: Program> Slot<P> {
     /// # Safety
     /// The process must be RUNNING on the calling worker, between `build` and `bury`.
     pub(crate) unsafe fn resume(self) -> CoroutineResult<Command, Finish> {
-        // SAFETY: `build` initialised the fiber; as the process runs here and now, nobody else touches it.
+        // SAFETY: `build` initialised the fiber; as the process runs here and now, nobody else
+        // touches it.
         let fiber = unsafe { (*self.header().fiber.get()).assume_init_mut() };
         fiber.resume(())
     }
@@ -246,18 +253,19 @@ impl<P: Program> Slot<P> {
         // SAFETY: `build` initialised the fiber, and we are its owner.
         let fiber = unsafe { (*self.header().fiber.get()).assume_init_mut() };
         if !fiber.done() {
-            // SAFETY: `Program`'s contract: nothing on the stack needs to be dropped for soundness. A fiber that was
-            // never started holds only a `Process`, which is `Copy`.
+            // SAFETY: `Program`'s contract: nothing on the stack needs to be dropped for soundness.
+            // A fiber that was never started holds only a `Process`, which is `Copy`.
             unsafe { fiber.force_reset() };
         }
-        // SAFETY: initialised, and by the contract not dropped before. Dropping a finished coroutine frees nothing.
+        // SAFETY: initialised, and by the contract not dropped before. Dropping a finished
+        // coroutine frees nothing.
         unsafe { std::ptr::drop_in_place(fiber) };
     }
 
     /// Where a fault on this fiber's stack leads.
     pub(crate) fn trap_handler(self) -> CoroutineTrapHandler<Finish> {
-        // SAFETY: asked only while the fiber runs on this thread (`current.rs`), so it is initialised; shared access to
-        // two plain fields that never change while it lives.
+        // SAFETY: asked only while the fiber runs on this thread (`current.rs`), so it is
+        // initialised; shared access to two plain fields that never change while it lives.
         unsafe { (*self.header().fiber.get()).assume_init_ref() }.trap_handler()
     }
 
@@ -267,9 +275,9 @@ impl<P: Program> Slot<P> {
         f: impl FnOnce(&mut Inbox<P::Message>, &Arrivals<P::Message>) -> R,
     ) -> R {
         let header = self.header();
-        // The inbox is moved out for the time of the call, so that whatever a filter or a destructor does, there is
-        // never a second reference to it.
-        // SAFETY: the caller is the owner (`Worker::receive` and `Core::end` check or know it).
+        // The inbox is moved out for the time of the call, so that whatever a filter or a
+        // destructor does, there is never a second reference to it. SAFETY: the caller is the owner
+        // (`Worker::receive` and `Core::end` check or know it).
         let mut inbox = unsafe { std::ptr::replace(header.inbox.get(), Inbox::new()) };
         let result = f(&mut inbox, &header.arrivals);
         // SAFETY: as above.

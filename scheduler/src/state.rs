@@ -1,7 +1,8 @@
-//! The state word of a process: which tenant, where it is in its life, and whether it has been killed.
+//! The state word of a process: which tenant, where it is in its life, and whether it has been
+//! killed.
 //!
-//! Parties: the *owner* (the worker that popped the process from a queue, or is building or reaping it) and *observers*
-//! (anybody with a pid: wakers, killers, senders).
+//! Parties: the *owner* (the worker that popped the process from a queue, or is building or reaping
+//! it) and *observers* (anybody with a pid: wakers, killers, senders).
 //!
 //! ```text
 //!          publish          start             park
@@ -12,19 +13,23 @@
 //!    '------ DYING <------ finish ----'
 //! ```
 //!
-//! Protocol. Whoever moves the word into QUEUED must put the process into exactly one run queue; whoever pops it is the
-//! owner until it leaves RUNNING/NOTIFIED. So a queue never holds a process twice, and an entry in a queue is never stale.
-//! The kill bit may be set in any living state and is obeyed by the owner at its next transition.
+//! Protocol. Whoever moves the word into QUEUED must put the process into exactly one run queue;
+//! whoever pops it is the owner until it leaves RUNNING/NOTIFIED. So a queue never holds a process
+//! twice, and an entry in a queue is never stale. The kill bit may be set in any living state and
+//! is obeyed by the owner at its next transition.
 //!
-//! Ordering: every transition of a living word is a read-modify-write with `AcqRel`, also those that change nothing: a
-//! waker whose news the owner must see (a message, a channel's wait list) writes the news first and then this word; the
-//! owner reads this word first and then looks for news. As all of them are read-modify-writes of one word, one of the two
-//! comes first, and either the waker finds the owner parked or the owner sees the waker's news. FREE and DYING words
-//! belong to the owner alone (observers' operations fail on them without writing), so it leaves them with plain stores.
+//! Ordering: every transition of a living word is a read-modify-write with `AcqRel`, also those
+//! that change nothing: a waker whose news the owner must see (a message, a channel's wait list)
+//! writes the news first and then this word; the owner reads this word first and then looks for
+//! news. As all of them are read-modify-writes of one word, one of the two comes first, and either
+//! the waker finds the owner parked or the owner sees the waker's news. FREE and DYING words belong
+//! to the owner alone (observers' operations fail on them without writing), so it leaves them with
+//! plain stores.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Nobody lives in the slot; the generation is that of the *next* tenant. Zero, so that fresh memory is a free slot.
+/// Nobody lives in the slot; the generation is that of the *next* tenant. Zero, so that fresh
+/// memory is a free slot.
 const FREE: u64 = 0;
 /// Suspended, in no queue: somebody must wake it.
 const IDLE: u64 = 1;
@@ -38,7 +43,8 @@ const NOTIFIED: u64 = 4;
 const DYING: u64 = 5;
 /// The bits of the above.
 const LIFE: u64 = 7;
-/// It must not run its body again: the owner ends it at the next transition. Excludes FREE and DYING.
+/// It must not run its body again: the owner ends it at the next transition. Excludes FREE and
+/// DYING.
 const KILL: u64 = 8;
 /// The generation lies above.
 const GENERATION_SHIFT: u32 = 32;
@@ -134,13 +140,15 @@ impl State {
 
     /// Owner of a free slot: the tenant is built. The caller must put it into a run queue.
     pub(crate) fn publish(&self, generation: u32) {
-        // Release: publishes header and mailbox to observers. A store suffices: nobody else writes a FREE word.
+        // Release: publishes header and mailbox to observers. A store suffices: nobody else writes
+        // a FREE word.
         self.0.store(u64::from(generation) << GENERATION_SHIFT | QUEUED, Ordering::Release);
     }
 
     /// Worker that popped it: QUEUED -> RUNNING.
     pub(crate) fn start(&self) -> Start {
-        // Only the popper may leave QUEUED, and a killer only sets its bit: so one addition, no loop.
+        // Only the popper may leave QUEUED, and a killer only sets its bit: so one addition, no
+        // loop.
         let was = Snapshot(self.0.fetch_add(RUNNING - QUEUED, Ordering::AcqRel));
         debug_assert!(was.life() == QUEUED, "only queued processes are popped");
         if was.killed() { Start::Killed } else { Start::Run }
@@ -197,7 +205,8 @@ impl State {
     }
 
     fn signal(&self, generation: u32, change: impl Fn(Snapshot) -> Snapshot) -> Signal {
-        // Relaxed: a guess, as in `rest`. A word once seen with another generation never comes back to ours.
+        // Relaxed: a guess, as in `rest`. A word once seen with another generation never comes back
+        // to ours.
         let mut now = Snapshot(self.0.load(Ordering::Relaxed));
         loop {
             if now.generation() != generation || !now.alive() {
@@ -214,7 +223,8 @@ impl State {
 
     /// Owner: the body has ended; from here on it does not exist for others.
     ///
-    /// The owner is the worker that runs it or, at shutdown when no worker runs any more, the sweeper.
+    /// The owner is the worker that runs it or, at shutdown when no worker runs any more, the
+    /// sweeper.
     pub(crate) fn finish(&self) {
         // Relaxed: the owner knows that the word is alive; the generation cannot change under it.
         let generation = Snapshot(self.0.load(Ordering::Relaxed)).generation();
@@ -223,7 +233,8 @@ impl State {
         assert!(was.alive(), "a process ends once");
     }
 
-    /// Owner: reaped. Returns whether the slot may have another tenant; one whose generations have run out may not.
+    /// Owner: reaped. Returns whether the slot may have another tenant; one whose generations have
+    /// run out may not.
     pub(crate) fn free(&self) -> bool {
         // Relaxed, and a store below: nobody else writes a DYING word.
         let now = Snapshot(self.0.load(Ordering::Relaxed));

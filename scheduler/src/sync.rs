@@ -1,8 +1,10 @@
-//! The crate's only door to atomics, locks, condition variables and fences: the real ones, or loom's under `--cfg loom`.
+//! The crate's only door to atomics, locks, condition variables and fences: the real ones, or
+//! loom's under `--cfg loom`.
 //!
-//! Parties: every other file of this crate that shares memory. Protocol: take these names from here, never from `std`, so
-//! that the models in `tests/loom.rs` (which include the very same source files) explore the code that ships. The locks
-//! have the shape of `parking_lot` (no poisoning); the loom twins adapt.
+//! Parties: every other file of this crate that shares memory. Protocol: take these names from
+//! here, never from `std`, so that the models in `tests/loom.rs` (which include the very same
+//! source files) explore the code that ships. The locks have the shape of `parking_lot` (no
+//! poisoning); the loom twins adapt.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
@@ -65,7 +67,8 @@ mod twins {
         // SAFETY: the value read is given to `f`, and `place` is not used before the write below.
         let old = unsafe { std::ptr::read(place) };
         let new = f(old);
-        // SAFETY: `place` is valid for writes and its old value has been moved out; a panic in `f` fails the model.
+        // SAFETY: `place` is valid for writes and its old value has been moved out; a panic in `f`
+        // fails the model.
         unsafe { std::ptr::write(place, new) };
     }
 }

@@ -1,13 +1,15 @@
 //! Timers: a hierarchical wheel for each worker.
 //!
-//! Parties: any worker or outside thread inserts and cancels, under the wheel's lock; the wheel's worker fires. Protocol: `next` is
-//! never later than the earliest deadline in the wheel, so the worker reads one word to know that there is nothing to
-//! do. A worker that sleeps waits until its own wheel's `next`; who inserts something earlier into a sleeping worker's
-//! wheel from outside must unpark it (the answer of `insert` says so).
+//! Parties: any worker or outside thread inserts and cancels, under the wheel's lock; the wheel's
+//! worker fires. Protocol: `next` is never later than the earliest deadline in the wheel, so the
+//! worker reads one word to know that there is nothing to do. A worker that sleeps waits until its
+//! own wheel's `next`; who inserts something earlier into a sleeping worker's wheel from outside
+//! must unpark it (the answer of `insert` says so).
 //!
-//! Eight levels of 64 buckets; a bucket of the lowest level spans 2^14 ns, of the next 64 times that, and so on for 146
-//! years. An entry lies at the level of the highest group of six bits in which its time differs from the wheel's, so buckets of
-//! lower levels always come first and each entry moves at most seven times. Within the lowest bucket deadlines are exact.
+//! Eight levels of 64 buckets; a bucket of the lowest level spans 2^14 ns, of the next 64 times
+//! that, and so on for 146 years. An entry lies at the level of the highest group of six bits in
+//! which its time differs from the wheel's, so buckets of lower levels always come first and each
+//! entry moves at most seven times. Within the lowest bucket deadlines are exact.
 
 use crate::{
     pid::Pid,
@@ -55,8 +57,8 @@ const FREE_ENTRY: u16 = u16::MAX;
 
 /// One worker's timers.
 pub(crate) struct Timers {
-    /// Default ordering `Relaxed`: written under the lock; for its worker a hint that it reads again and again, and after
-    /// it has announced its sleep (see `park/README.md`).
+    /// Default ordering `Relaxed`: written under the lock; for its worker a hint that it reads
+    /// again and again, and after it has announced its sleep (see `park/README.md`).
     next: AtomicU64,
     wheel: Mutex<Wheel>,
     id: u32,
@@ -277,7 +279,8 @@ mod tests {
         sorted.sort_unstable();
         let (mut now, mut count) = (0, 0);
         while timers.next() != NEVER {
-            // Whoever sleeps until `next` and then fires never fires late, and wakes for nothing only to move entries.
+            // Whoever sleeps until `next` and then fires never fires late, and wakes for nothing
+            // only to move entries.
             now = timers.next().max(now);
             for n in fire(&timers, now) {
                 assert_eq!(deadlines[n as usize - 1], now, "on time to the nanosecond");

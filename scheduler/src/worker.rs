@@ -1,14 +1,17 @@
 //! A worker: one thread that runs processes.
 //!
-//! Parties: the worker's own thread owns everything in `Core`; others reach it only through what lies in `Shared`: the stealing
-//! end of its queue, its timers, its bed. Code of a program runs on the worker's stack in three places: `spawn`'s
-//! `init`, `Process::on_worker` and `Program::ended`; it gets a `Worker`, a borrow that cannot leave that stack.
+//! Parties: the worker's own thread owns everything in `Core`; others reach it only through what
+//! lies in `Shared`: the stealing end of its queue, its timers, its bed. Code of a program runs on
+//! the worker's stack in three places: `spawn`'s `init`, `Process::on_worker` and `Program::ended`;
+//! it gets a `Worker`, a borrow that cannot leave that stack.
 //!
-//! Order of service: every `INJECTOR_EVERY` turns the shared injector; otherwise the process woken last (`next`, at most
-//! `NEXT_RUNS` times in a row, so that two processes that wake each other cannot starve the rest), then the own queue, first
-//! in first out, then the injector, then other workers' queues, then sleep (`park/README.md`).
+//! Order of service: every `INJECTOR_EVERY` turns the shared injector; otherwise the process woken
+//! last (`next`, at most `NEXT_RUNS` times in a row, so that two processes that wake each other
+//! cannot starve the rest), then the own queue, first in first out, then the injector, then other
+//! workers' queues, then sleep (`park/README.md`).
 //!
-//! Invariant: a slot in a queue or in `next` is QUEUED, and QUEUED slots are in exactly one such place (`state.rs`).
+//! Invariant: a slot in a queue or in `next` is QUEUED, and QUEUED slots are in exactly one such
+//! place (`state.rs`).
 
 use crate::{
     End, Program,
@@ -33,16 +36,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Turns between two looks at the injector. By feel, prime as in Go and tokio so that it falls into no pattern.
+/// Turns between two looks at the injector. By feel, prime as in Go and tokio so that it falls into
+/// no pattern.
 const INJECTOR_EVERY: u32 = 61;
-/// Runs out of `next` before the queue is served. By feel: long enough for a ping-pong to stay warm, short enough that the
-/// queue's head waits for some microseconds.
+/// Runs out of `next` before the queue is served. By feel: long enough for a ping-pong to stay
+/// warm, short enough that the queue's head waits for some microseconds.
 const NEXT_RUNS: u32 = 16;
-/// Parks between two looks at the clock while timers are pending (yields look each time). By feel: slices that end in a park are
-/// short.
+/// Parks between two looks at the clock while timers are pending (yields look each time). By feel:
+/// slices that end in a park are short.
 const PARKS_PER_CLOCK: u32 = 4;
-/// Rounds over all queues before a searcher sleeps, and pauses between them. By feel: some microseconds, about the price of the
-/// sleep and the wake-up it may save.
+/// Rounds over all queues before a searcher sleeps, and pauses between them. By feel: some
+/// microseconds, about the price of the sleep and the wake-up it may save.
 const SEARCH_ROUNDS: u32 = 4;
 const SEARCH_PAUSES: u32 = 64;
 
@@ -169,7 +173,8 @@ impl<P: Program> Core<P> {
         self.counters().switches.add(1);
         header.worker.set(self);
         self.current.set(slot.pointer());
-        // SAFETY: `start` made it RUNNING here, and it was popped, so it has been built and not buried.
+        // SAFETY: `start` made it RUNNING here, and it was popped, so it has been built and not
+        // buried.
         let result = unsafe { slot.resume() };
         self.current.clear();
         match result {
@@ -185,7 +190,8 @@ impl<P: Program> Core<P> {
                 self.clock_in.set(0);
                 match header.state.yielded() {
                     Rest::Parked => unreachable!("a yield does not park"),
-                    // If nothing else is here, this worker takes it back at once: no reason to wake another.
+                    // If nothing else is here, this worker takes it back at once: no reason to wake
+                    // another.
                     Rest::Enqueue if self.nothing_queued() => self.queue.push(slot),
                     Rest::Enqueue => self.push_back(slot),
                     Rest::Killed => self.end(slot, End::Killed),
@@ -202,7 +208,8 @@ impl<P: Program> Core<P> {
     fn end(&self, slot: Slot<P>, how: End) {
         slot.header().state.finish();
         self.counters().ended(&how);
-        // SAFETY: `finish` succeeds once in a life, and the fiber is suspended, finished or was never started.
+        // SAFETY: `finish` succeeds once in a life, and the fiber is suspended, finished or was
+        // never started.
         unsafe { slot.bury() };
         // SAFETY: as above: once, and after the end.
         let program = unsafe { slot.take_program() };
@@ -237,12 +244,14 @@ impl<P: Program> Core<P> {
         }
         self.current.clear();
         let _back = Back(&self.current, process.header_pointer());
-        // SAFETY: the process runs, so its program is there; whoever uses `Process::program` answers for aliasing.
+        // SAFETY: the process runs, so its program is there; whoever uses `Process::program`
+        // answers for aliasing.
         let program = unsafe { &mut *process.program() };
         f(&Worker { core: self, process: Some(process) }, program)
     }
 
-    /// Wakes the processes whose time has come. Reads the clock only if a timer is pending and some time may have passed.
+    /// Wakes the processes whose time has come. Reads the clock only if a timer is pending and some
+    /// time may have passed.
     #[inline]
     fn fire_timers(&self) {
         if self.shared().timers[self.id].next() != NEVER && self.clock_in.get() == 0 {
@@ -256,7 +265,8 @@ impl<P: Program> Core<P> {
         let timers = &self.shared().timers[self.id];
         let now = self.shared().now();
         if timers.next() <= now {
-            // The earliest runs at once; those that are due with it follow in order, not each before the one before.
+            // The earliest runs at once; those that are due with it follow in order, not each
+            // before the one before.
             let mut first = true;
             let fired = timers.fire(now, |pid| {
                 let Some(slot) = self.shared().slots.lookup(pid) else { return };
@@ -286,7 +296,8 @@ impl<P: Program> Core<P> {
         true
     }
 
-    /// No work nearby: search, then sleep. Returns when there may be work, with whatever was found queued or run.
+    /// No work nearby: search, then sleep. Returns when there may be work, with whatever was found
+    /// queued or run.
     fn idle(&self) {
         let idle = &self.shared().idle;
         let mut searching = idle.start_searching();
@@ -374,8 +385,8 @@ impl<P: Program> Core<P> {
         self.shared().blocking.close();
         self.next.set(None);
         for slot in self.shared().slots.opened() {
-            // Nobody runs processes or spawns any more, so nothing leaves or enters life behind our back; wakes and kills
-            // from other threads may still change the word, but not that.
+            // Nobody runs processes or spawns any more, so nothing leaves or enters life behind our
+            // back; wakes and kills from other threads may still change the word, but not that.
             if slot.pid().is_some() {
                 self.end(slot, End::Shutdown);
             }
@@ -390,8 +401,9 @@ impl<P: Program> Wake for Worker<'_, P> {
 }
 
 impl<P: Program> Worker<'_, P> {
-    /// Makes a process and queues it. `extra` bytes (at most [`MAX_EXTRA`](crate::MAX_EXTRA)), 16-aligned, uninitialised, are set
-    /// aside for it between its header and its stack; `init` makes the program.
+    /// Makes a process and queues it. `extra` bytes (at most [`MAX_EXTRA`](crate::MAX_EXTRA)),
+    /// 16-aligned, uninitialised, are set aside for it between its header and its stack; `init`
+    /// makes the program.
     pub fn spawn(
         &self,
         extra: usize,
@@ -419,7 +431,8 @@ impl<P: Program> Worker<'_, P> {
         Ok(pid)
     }
 
-    /// Puts a message into a mailbox and wakes its owner if need be; gives it back if there is no such process.
+    /// Puts a message into a mailbox and wakes its owner if need be; gives it back if there is no
+    /// such process.
     pub fn send(&self, to: Pid, message: P::Message) -> Result<(), P::Message> {
         let slot = self.core.shared().push(to, message)?;
         if let Some(slot) = slot {
@@ -445,10 +458,11 @@ impl<P: Program> Worker<'_, P> {
         self.core.shared().exists(pid)
     }
 
-    /// The oldest message of the calling process's own mailbox that the filter wants; the others stay, in order.
+    /// The oldest message of the calling process's own mailbox that the filter wants; the others
+    /// stay, in order.
     ///
-    /// A process that was woken and still waits for mail must ask again before it parks: the wake-up stands for all
-    /// messages that arrived since it last asked.
+    /// A process that was woken and still waits for mail must ask again before it parks: the
+    /// wake-up stands for all messages that arrived since it last asked.
     #[track_caller]
     pub fn receive(
         &self,
@@ -460,8 +474,8 @@ impl<P: Program> Worker<'_, P> {
         })
     }
 
-    /// Like [`receive`](Self::receive), but looks only at messages that came since any were last looked at: for polling again with a
-    /// filter that has refused all the older ones.
+    /// Like [`receive`](Self::receive), but looks only at messages that came since any were last
+    /// looked at: for polling again with a filter that has refused all the older ones.
     #[track_caller]
     pub fn receive_new(
         &self,

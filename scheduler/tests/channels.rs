@@ -1,4 +1,5 @@
-//! What processes may rely on in channels: order, bounds, closing, and that nobody waits for ever in vain.
+//! What processes may rely on in channels: order, bounds, closing, and that nobody waits for ever
+//! in vain.
 
 mod support;
 
@@ -74,7 +75,8 @@ fn many_to_many(capacity: usize) {
         };
         ends.push(spawn(runtime.handle(), body).1);
     }
-    // The test itself held it; now only the processes do. The receivers end when nobody can send any more.
+    // The test itself held it; now only the processes do. The receivers end when nobody can send
+    // any more.
     channel.remove_holder(runtime.handle());
     drop(sender);
     for end in ends {

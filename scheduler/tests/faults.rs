@@ -1,6 +1,8 @@
-//! Stack guards by a real fault in a child process, and the way out of a fiber through a signal handler.
+//! Stack guards by a real fault in a child process, and the way out of a fiber through a signal
+//! handler.
 //!
-//! Protocol: a test starts this very binary again with `CHILD` set and one test selected; the child does the dangerous thing.
+//! Protocol: a test starts this very binary again with `CHILD` set and one test selected; the child
+//! does the dangerous thing.
 
 mod support;
 
@@ -131,8 +133,8 @@ fn a_redirected_fiber_ends_as_trapped_and_its_worker_goes_on() {
         assert!(status.success(), "{status:?}");
         return;
     }
-    // Rust gives each thread an alternate stack when its own handler is installed, so SA_ONSTACK works on workers.
-    // SAFETY: all-zero is a valid sigaction to fill in.
+    // Rust gives each thread an alternate stack when its own handler is installed, so SA_ONSTACK
+    // works on workers. SAFETY: all-zero is a valid sigaction to fill in.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = lead_out as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;

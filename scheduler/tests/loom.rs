@@ -1,10 +1,12 @@
 //! Loom models of the lock-free parts: state word, mailbox, channel, sleeping and waking, shutdown.
 //!
-//! The modules are the crate's own source files, included by path, so what is explored is what ships; only `sync.rs` and
-//! `channel/queue.rs` differ under `--cfg loom`. Each model is named for the behaviour at risk. Run:
-//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test --release -p lunatic-scheduler --test loom`.
+//! The modules are the crate's own source files, included by path, so what is explored is what
+//! ships; only `sync.rs` and `channel/queue.rs` differ under `--cfg loom`. Each model is named for
+//! the behaviour at risk. Run: `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test --release
+//! -p lunatic-scheduler --test loom`.
 #![cfg(loom)]
-#![allow(dead_code, unreachable_pub, unused_imports, missing_docs)] // Whole files, of which models use a part.
+// Whole files, of which models use a part.
+#![allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
 
 #[path = "../src/channel/mod.rs"]
 mod channel;
@@ -71,7 +73,8 @@ fn state_a_wake_during_park_is_never_lost_and_queues_once() {
         }
         wakers.into_iter().for_each(|w| w.join().unwrap());
         in_queue += queued.load(Relaxed);
-        // Either it saw all the news before it parked, or it is queued exactly once and sees them when it runs.
+        // Either it saw all the news before it parked, or it is queued exactly once and sees them
+        // when it runs.
         assert!(in_queue <= 1);
         if in_queue == 1 {
             assert_eq!(state.start(), Start::Run);
@@ -260,7 +263,8 @@ fn channel_all_blocked_receivers_learn_that_it_is_closed() {
         let mine = wait(channel.clone(), bells.clone(), 0).0;
         let theirs = thread.join().unwrap();
         assert!(channel.is_closed());
-        // Whoever came first was registered and then rung; the other one was told at once, or rung as well.
+        // Whoever came first was registered and then rung; the other one was told at once, or rung
+        // as well.
         for (n, answer) in [(0, mine), (1, theirs)] {
             let told = answer == Err(TryReceive::Closed);
             assert!(told || bells.rings(Pid::from_u64(n)) >= 1);
@@ -288,7 +292,8 @@ fn channel_a_waiter_that_gives_up_passes_the_message_on() {
     });
 }
 
-/// A worker that finds nothing goes to sleep while work is pushed: it must get up (a lost wake-up is a deadlock).
+/// A worker that finds nothing goes to sleep while work is pushed: it must get up (a lost wake-up
+/// is a deadlock).
 #[test]
 fn park_work_pushed_while_falling_asleep_is_found() {
     model(|| {

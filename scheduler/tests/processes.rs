@@ -1,4 +1,5 @@
-//! What processes may rely on: every way to live and to end, mail, timers, migration, shutdown. Counts events, waits for none by sleeping.
+//! What processes may rely on: every way to live and to end, mail, timers, migration, shutdown.
+//! Counts events, waits for none by sleeping.
 
 mod support;
 

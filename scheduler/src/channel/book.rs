@@ -1,7 +1,8 @@
 //! A channel's book: who waits, in what order, and how many could still send or receive.
 //!
-//! Parties: whoever holds the channel's lock. Protocol: a place is entered once and left once, either by being chosen or by
-//! withdrawal; a ticket for a place that has been left withdraws nothing. Every operation but `choose_all` costs the same whatever the length.
+//! Parties: whoever holds the channel's lock. Protocol: a place is entered once and left once,
+//! either by being chosen or by withdrawal; a ticket for a place that has been left withdraws
+//! nothing. Every operation but `choose_all` costs the same whatever the length.
 
 use crate::pid::Pid;
 

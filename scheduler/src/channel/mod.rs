@@ -1,27 +1,33 @@
 //! Channels: many senders, many receivers, bounded or not; a lock only for those who wait.
 //!
-//! Parties: processes that send and receive, through calls on a worker's stack that never block; whoever holds or forwards a channel.
+//! Parties: processes that send and receive, through calls on a worker's stack that never block;
+//! whoever holds or forwards a channel.
 //!
-//! Fields: `queue` holds the messages and `len` the room taken (bounded channels only; taken before the push and given back
-//! after the pop). `book`, under its lock, says who waits, how many processes hold the channel and how many messages in transit carry
-//! it. `waiting_receivers` and `waiting_senders` mirror the lengths of the book's lists, written under the lock, so that who finds
-//! nobody waiting never takes it. `closed` only ever becomes true.
+//! Fields: `queue` holds the messages and `len` the room taken (bounded channels only; taken before
+//! the push and given back after the pop). `book`, under its lock, says who waits, how many
+//! processes hold the channel and how many messages in transit carry it. `waiting_receivers` and
+//! `waiting_senders` mirror the lengths of the book's lists, written under the lock, so that who
+//! finds nobody waiting never takes it. `closed` only ever becomes true.
 //!
-//! Protocol of a receiver: `try_receive`; if empty, `receive_or_register`, which tries once more and otherwise enters the book, in one
-//! step under the lock; if registered, park, and call `receive_or_register` again whenever woken; whoever gives up, for
-//! whatever reason (a timeout, its death), calls `unregister`. Senders likewise. So a process that stands in the book has
-//! taken nothing since it entered, which is what makes the count of the blocked right (below).
+//! Protocol of a receiver: `try_receive`; if empty, `receive_or_register`, which tries once more
+//! and otherwise enters the book, in one step under the lock; if registered, park, and call
+//! `receive_or_register` again whenever woken; whoever gives up, for whatever reason (a timeout,
+//! its death), calls `unregister`. Senders likewise. So a process that stands in the book has taken
+//! nothing since it entered, which is what makes the count of the blocked right (below).
 //!
-//! No message is stranded. A sender pushes, fence, looks whether a receiver waits; a receiver enters the book, fence,
-//! looks whether the queue is empty: one of them sees the other. A sender that sees a waiter takes it out of the book and wakes it; if that
-//! one no longer exists it takes the next. A waiter that was taken out and does not come for the message calls `unregister`, which
-//! wakes another while there are messages left. The same holds for room and senders.
+//! No message is stranded. A sender pushes, fence, looks whether a receiver waits; a receiver
+//! enters the book, fence, looks whether the queue is empty: one of them sees the other. A sender
+//! that sees a waiter takes it out of the book and wakes it; if that one no longer exists it takes
+//! the next. A waiter that was taken out and does not come for the message calls `unregister`,
+//! which wakes another while there are messages left. The same holds for room and senders.
 //!
-//! Nobody waits for ever in vain. Each *process* that has the channel counts once as holder, each message in flight that carries it counts as
-//! transit. If the queue is empty, there is no transit, and every holder stands in the book as a receiver that waits without a limit,
-//! nobody can ever send: the channel closes, and all of them learn it. Likewise if it is full and all are senders. It also
-//! closes when the last holder and transit are gone; what is left in it is dropped then. (A channel whose own queue holds
-//! the last message that carries it is not found out: that transit counts.)
+//! Nobody waits for ever in vain. Each *process* that has the channel counts once as holder, each
+//! message in flight that carries it counts as transit. If the queue is empty, there is no transit,
+//! and every holder stands in the book as a receiver that waits without a limit, nobody can ever
+//! send: the channel closes, and all of them learn it. Likewise if it is full and all are senders.
+//! It also closes when the last holder and transit are gone; what is left in it is dropped then. (A
+//! channel whose own queue holds the last message that carries it is not found out: that transit
+//! counts.)
 //!
 //! A `Wait::Forever` must mean it: only the channel or death may end such a wait.
 
@@ -56,7 +62,8 @@ struct Inner<M> {
     capacity: usize,
     /// Default ordering `AcqRel`: who takes the room given back comes after who gave it.
     len: AtomicUsize,
-    /// Default ordering: `Release` under the lock, `Acquire` by readers: who sees it closed sees all that was sent before.
+    /// Default ordering: `Release` under the lock, `Acquire` by readers: who sees it closed sees
+    /// all that was sent before.
     closed: AtomicBool,
     /// Both: `Relaxed` under the lock; the fences order them against the queue.
     waiting_receivers: AtomicUsize,
@@ -103,7 +110,8 @@ enum Chosen {
 }
 
 impl<M> Channel<M> {
-    /// A channel for `capacity` messages (0: any number), with one holder: the process that asked for it.
+    /// A channel for `capacity` messages (0: any number), with one holder: the process that asked
+    /// for it.
     pub fn new(capacity: usize) -> Self {
         Self(Arc::new(Inner {
             queue: Queue::new(),
@@ -146,7 +154,8 @@ impl<M> Channel<M> {
         let mut chosen = Chosen::Nobody;
         if let Err(TrySend::Full(message)) = result {
             waiting.0 = Some(inner.enter(&mut book, Side::Senders, pid, wait));
-            // SeqCst fence: the book's entry before the look at the room; partner: the fence in `wake_for`.
+            // SeqCst fence: the book's entry before the look at the room; partner: the fence in
+            // `wake_for`.
             fence(Ordering::SeqCst);
             result = inner.push(message);
             match result {
@@ -177,7 +186,8 @@ impl<M> Channel<M> {
         let mut chosen = Chosen::Nobody;
         if matches!(result, Err(TryReceive::Empty)) {
             waiting.0 = Some(inner.enter(&mut book, Side::Receivers, pid, wait));
-            // SeqCst fence: the book's entry before the look at the queue; partner: the fence in `wake_for`.
+            // SeqCst fence: the book's entry before the look at the queue; partner: the fence in
+            // `wake_for`.
             fence(Ordering::SeqCst);
             result = inner.pop();
             match result {
@@ -193,7 +203,8 @@ impl<M> Channel<M> {
         result
     }
 
-    /// Gives up a wait, also one that has already been answered: then the answer goes to another. Idempotent.
+    /// Gives up a wait, also one that has already been answered: then the answer goes to another.
+    /// Idempotent.
     pub fn unregister(&self, waker: &impl Wake, waiting: &mut Waiting) {
         let inner = &*self.0;
         let Some(side) = waiting.0.as_ref().map(Ticket::side) else { return };
@@ -331,7 +342,8 @@ impl<M> Inner<M> {
             Side::Senders if self.capacity == 0 => return,
             Side::Senders => &self.waiting_senders,
         };
-        // SeqCst fence: the push or pop before the look at the book; partners: the fences after `enter`.
+        // SeqCst fence: the push or pop before the look at the book; partners: the fences after
+        // `enter`.
         fence(Ordering::SeqCst);
         if waiting.load(Ordering::Relaxed) > 0 {
             self.wake(Chosen::One(side), waker);
@@ -357,7 +369,8 @@ impl<M> Inner<M> {
         }
     }
 
-    /// After any change of the book: closes the channel if nobody can ever use it, and says whom to tell.
+    /// After any change of the book: closes the channel if nobody can ever use it, and says whom to
+    /// tell.
     fn settle(&self, book: &mut Book) -> Chosen {
         let stuck = book.transit == 0
             && (book.holders == 0

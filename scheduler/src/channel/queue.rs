@@ -1,7 +1,8 @@
-//! A channel's messages: a lock-free queue, or under loom, which cannot look into crossbeam, a locked one.
+//! A channel's messages: a lock-free queue, or under loom, which cannot look into crossbeam, a
+//! locked one.
 //!
-//! Parties: any number on both ends. Protocol: `push` makes the message visible to every `pop` and `is_empty` that comes after it in
-//! the order the channel's fences make.
+//! Parties: any number on both ends. Protocol: `push` makes the message visible to every `pop` and
+//! `is_empty` that comes after it in the order the channel's fences make.
 
 #[cfg(not(loom))]
 pub(super) use crossbeam_queue::SegQueue as Queue;

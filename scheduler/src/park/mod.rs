@@ -1,7 +1,8 @@
-//! Sleeping and waking of workers; `README.md` beside this file has the protocol and why no wake-up is lost.
+//! Sleeping and waking of workers; `README.md` beside this file has the protocol and why no wake-up
+//! is lost.
 //!
-//! Parties: workers that find no work, and whoever makes work. This module knows neither queues nor processes, and has no
-//! unsafe code.
+//! Parties: workers that find no work, and whoever makes work. This module knows neither queues nor
+//! processes, and has no unsafe code.
 
 mod parker;
 
@@ -15,7 +16,8 @@ const SEARCHERS: usize = SLEEPER - 1;
 
 /// Who sleeps and who searches.
 pub(crate) struct Idle {
-    /// `sleepers * SLEEPER + searchers`. Default ordering `SeqCst`: half of the store-then-load handshake with the queues.
+    /// `sleepers * SLEEPER + searchers`. Default ordering `SeqCst`: half of the store-then-load
+    /// handshake with the queues.
     word: AtomicUsize,
     /// The sleeping workers; the last to fall asleep is woken first (its caches are warmest).
     sleepers: Mutex<Vec<usize>>,
@@ -45,7 +47,8 @@ impl Idle {
     /// Work has been made visible in a queue: sees to it that somebody looks.
     #[inline]
     pub(crate) fn notify(&self) {
-        // SeqCst fence: orders the push before the reading of the word; partner: the fence in `announce`.
+        // SeqCst fence: orders the push before the reading of the word; partner: the fence in
+        // `announce`.
         fence(Ordering::SeqCst);
         let now = self.word.load(Ordering::Relaxed); // the fence orders it
         if now >= SLEEPER && now & SEARCHERS == 0 {
@@ -66,7 +69,8 @@ impl Idle {
         self.parkers[worker].unpark();
     }
 
-    /// A worker without work asks whether it should search the others' queues. At most half of the workers do.
+    /// A worker without work asks whether it should search the others' queues. At most half of the
+    /// workers do.
     #[must_use]
     pub(crate) fn start_searching(&self) -> bool {
         let now = self.word.load(Ordering::SeqCst);
@@ -77,7 +81,8 @@ impl Idle {
         true
     }
 
-    /// A searcher has found something. The last one wakes a successor: where there was one thing there may be two.
+    /// A searcher has found something. The last one wakes a successor: where there was one thing
+    /// there may be two.
     pub(crate) fn found(&self) {
         if self.word.fetch_sub(1, Ordering::SeqCst) & SEARCHERS == 1 {
             self.notify();
@@ -90,7 +95,8 @@ impl Idle {
         sleepers.push(worker);
         self.word.fetch_add(SLEEPER - usize::from(searching), Ordering::SeqCst);
         drop(sleepers);
-        // SeqCst fence: orders the announcement before the last look; partner: the fence in `notify`.
+        // SeqCst fence: orders the announcement before the last look; partner: the fence in
+        // `notify`.
         fence(Ordering::SeqCst);
     }
 

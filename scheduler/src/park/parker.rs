@@ -1,8 +1,9 @@
 //! One worker's bed: a token and a condition variable.
 //!
-//! Parties: the worker, which alone parks; anybody, who unparks. Protocol: unpark leaves a token; park takes it or waits for
-//! it. The token is taken and checked under the lock before waiting, and the unparker passes through the lock after it has left the
-//! token, so it cannot notify between the check and the wait.
+//! Parties: the worker, which alone parks; anybody, who unparks. Protocol: unpark leaves a token;
+//! park takes it or waits for it. The token is taken and checked under the lock before waiting, and
+//! the unparker passes through the lock after it has left the token, so it cannot notify between
+//! the check and the wait.
 
 use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 use std::time::Instant;

@@ -1,6 +1,8 @@
-//! The harness of this crate's tests: a native program whose body is a closure, and a count of every end.
+//! The harness of this crate's tests: a native program whose body is a closure, and a count of
+//! every end.
 //!
-//! Closures are boxed and live in the program, not on the fiber's stack, so an abandoned fiber leaks nothing.
+//! Closures are boxed and live in the program, not on the fiber's stack, so an abandoned fiber
+//! leaks nothing.
 #![allow(dead_code)] // Each test file uses its part.
 
 use lunatic_scheduler::{Builder, End, Handle, Pid, Process, Program, Runtime, Worker};
@@ -15,8 +17,8 @@ pub(crate) struct Native {
     on_end: Option<OnEnd>,
 }
 
-// SAFETY: the tests' bodies hold only numbers, pids, channel ends and reference counts across suspensions; what an abandoned one
-// leaks is memory, and all of it may move between threads.
+// SAFETY: the tests' bodies hold only numbers, pids, channel ends and reference counts across
+// suspensions; what an abandoned one leaks is memory, and all of it may move between threads.
 unsafe impl Program for Native {
     type Message = u64;
     fn run(process: Process<Self>) {
