@@ -287,3 +287,6 @@ fn renew(file: &File, metadata: &fs::Metadata) {
         let _ = file.set_modified(SystemTime::now());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,6 +258,10 @@ impl Compiler {
         if let Some(meter) = meter {
             cranelift.push_middleware(meter);
         }
+        if cfg!(test) {
+            // Nobody else checks what the middleware adds.
+            cranelift.enable_verifier();
+        }
         EngineBuilder::new(cranelift)
             .set_target(Some(Target::default()))
             .set_features(Some(features()))
@@ -407,3 +411,6 @@ impl Tunables for Layout {
         Err(NOT_WASMER.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@
 mod costs;
 mod error;
 mod features;
+#[cfg(test)]
+mod tests;
 
 use wasmer::sys::wasmparser::{
     self, Encoding, FuncToValidate, FuncValidatorAllocations, FunctionBody, ImportSectionReader,
