@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 // Reading order: what is run, then what it needs.
+mod bench;
 mod demo;
 mod guests;
 mod test;
@@ -51,6 +52,13 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Run the benchmarks beside the peers' figures
+    ///
+    /// Rows: spawn, ping-pong, yield, rust, live, timer, kernels. All of them by default.
+    Bench {
+        /// Only rows whose names contain one of these words
+        rows: Vec<String>,
+    },
     /// Check the house rules that a machine can check
     ///
     /// File headers, no unwrap in product code, no unfinished code, file length, no machine's own paths, no registry host
@@ -77,6 +85,7 @@ fn run(command: Command) -> Result<()> {
         Command::Guests { names } => guests::build(&names),
         Command::Demo { workers } => demo::run(workers),
         Command::Test { quick } => test::run(quick),
+        Command::Bench { rows } => bench::run(&rows),
         Command::Tidy => tidy::run(),
         Command::Toolchain => {
             println!("{}", toolchain::find()?.rustc.display());
