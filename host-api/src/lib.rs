@@ -25,4 +25,4 @@ pub use bind::FunctionDoc;
 pub use config::ProcessConfig;
 pub use exit::ExitReason;
 pub use node::{Node, NodeBuilder, RunError};
-pub use stdio::{Stdio, StdioSink};
+pub use stdio::{Captured, Stdin, Stdio, StdioSink};

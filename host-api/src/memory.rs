@@ -41,6 +41,12 @@ impl<'a> GuestMemory<'a> {
         Self { base, len, call: PhantomData }
     }
 
+    /// Any bytes as a memory.
+    #[cfg(test)]
+    pub(crate) fn over(bytes: &'a mut [u8]) -> Self {
+        Self { base: bytes.as_mut_ptr(), len: bytes.len(), call: PhantomData }
+    }
+
     /// The `len` bytes at `at`.
     pub(crate) fn slice(&self, at: Ptr, len: u32) -> Result<&'a [u8], Fault> {
         let start = self.check(at, len)?;
@@ -114,5 +120,67 @@ impl<'a> GuestMemory<'a> {
         let mut array = [0; N];
         array.copy_from_slice(self.slice(at, N as u32)?);
         Ok(array)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{GuestMemory, Ptr};
+
+    const LEN: u32 = 256;
+
+    /// Numbers near all edges: of the memory, of the address space.
+    fn edges() -> impl Strategy<Value = u32> {
+        let near = |edge: u32| (0..10u32).prop_map(move |by| edge.wrapping_add(by).wrapping_sub(5));
+        prop_oneof![near(0), near(LEN), near(u32::MAX), near(1 << 31), any::<u32>()]
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_what_lies_inside_can_be_reached(at in edges(), len in edges()) {
+            let mut bytes = vec![0; LEN as usize];
+            let mut memory = GuestMemory::over(&mut bytes);
+            let inside = u64::from(at) + u64::from(len) <= u64::from(LEN);
+            prop_assert_eq!(memory.slice(Ptr(at), len).is_ok(), inside);
+            match memory.slice_mut(Ptr(at), len) {
+                Ok(slice) => {
+                    prop_assert!(inside);
+                    slice.fill(1);
+                    prop_assert_eq!(bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>(), len);
+                }
+                Err(_) => prop_assert!(!inside),
+            }
+        }
+
+        #[test]
+        fn numbers_are_read_and_written_inside_only(at in edges(), value in any::<u64>()) {
+            let mut bytes = vec![0; LEN as usize];
+            let mut memory = GuestMemory::over(&mut bytes);
+            let at = Ptr(at);
+            let fits = |size: u64| u64::from(at.0) + size <= u64::from(LEN);
+            prop_assert_eq!(memory.write_u64(at, value).is_ok(), fits(8));
+            prop_assert_eq!(memory.read_u64(at).ok(), fits(8).then_some(value));
+            prop_assert_eq!(memory.write_u32(at, value as u32).is_ok(), fits(4));
+            prop_assert_eq!(memory.read_u32(at).ok(), fits(4).then_some(value as u32));
+            prop_assert_eq!(memory.write_u16(at, value as u16).is_ok(), fits(2));
+            prop_assert_eq!(memory.read_u16(at).ok(), fits(2).then_some(value as u16));
+            prop_assert_eq!(memory.text(at, 1).is_err() && fits(1), fits(1) && value as u8 >= 0x80);
+        }
+
+        #[test]
+        fn an_address_does_not_wrap(at in edges(), by in edges()) {
+            let sum = at.checked_add(by);
+            prop_assert_eq!(Ptr(at).offset(by).ok(), sum.map(Ptr));
+        }
+    }
+
+    #[test]
+    fn a_guest_without_memory_reaches_nothing() {
+        let memory = GuestMemory::over(&mut []);
+        assert!(memory.slice(Ptr(0), 0).is_ok());
+        assert!(memory.slice(Ptr(0), 1).is_err());
+        assert!(memory.slice(Ptr(1), 0).is_err());
     }
 }

@@ -2,21 +2,26 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use lunatic_engine::signals::{self, FiberAtFault};
 use lunatic_engine::{Image, InstantiateError, MemoryPool};
 use lunatic_scheduler::{
-    Builder, Counters, Handle, Pid, Runtime, SpawnError, StartError, TrapHandlerRegs,
-    current_fiber,
+    BlockingError, Builder, Counters, Handle, Job, Pid, Runtime, SpawnError, StartError,
+    TrapHandlerRegs, current_fiber,
 };
 use parking_lot::Mutex;
 
 use crate::config::ProcessConfig;
 use crate::exit::ExitReason;
 use crate::process::{ProcessState, Start};
+use crate::stdio::Host;
 
 /// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
 const REPORTS_MAX: usize = 20;
+
+/// How long a run that was stopped waits for the reader of its output. By feel.
+const STOPPED_FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// Why a run could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -150,8 +155,17 @@ impl Node {
             return Err(error);
         }
         self.runtime.join();
-        stdio.flush();
-        Ok(self.inner.outcome.lock().take().unwrap_or(ExitReason::Shutdown))
+        match self.inner.outcome.lock().take() {
+            Some(reason) => {
+                stdio.flush();
+                Ok(reason)
+            }
+            None => {
+                // Somebody wants it to end: a reader who takes nothing must not prevent that.
+                stdio.flush_for(STOPPED_FLUSH_TIME);
+                Ok(ExitReason::Shutdown)
+            }
+        }
     }
 
     /// For another thread that may want to end the run.
@@ -209,6 +223,21 @@ impl NodeInner {
         } else {
             tracing::info!("process {pid} {reason}");
         }
+    }
+}
+
+impl Host for NodeInner {
+    fn wake(&self, pid: Pid) {
+        // A process that is gone needs no waking.
+        let _exists = self.handle().wake(pid);
+    }
+
+    fn run_blocking(&self, job: Job) -> Result<(), BlockingError> {
+        self.handle().spawn_blocking(job)
+    }
+
+    fn shut_down(&self) {
+        self.handle().shutdown();
     }
 }
 

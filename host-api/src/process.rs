@@ -125,10 +125,8 @@ impl<'a> Start<'a> {
     }
 
     fn prepare(&self) -> Result<Prepared<'a>, RunError> {
-        let limits = Limits {
-            memory_bytes_max: self.config.memory_bytes_max,
-            slice: self.node.slice,
-        };
+        let limits =
+            Limits { memory_bytes_max: self.config.memory_bytes_max, slice: self.node.slice };
         Ok(Prepared::new(self.image, &self.node.memory, limits, BLOCK_IN_SLOT_BYTES_MAX)?)
     }
 
@@ -198,7 +196,7 @@ unsafe impl Program for ProcessState {
         let reason = self.reason(how);
         self.wait.clear(worker);
         self.channels.close_all(worker);
-        self.wasi.end(&self.config.stdio);
+        self.end_output();
         let node = Arc::clone(&self.node);
         let is_main = self.is_main;
         if !is_main && !matches!(reason, ExitReason::Killed | ExitReason::Shutdown) {
@@ -304,9 +302,7 @@ impl ProcessState {
             }),
             End::Trapped => match fault {
                 Some(trap) => ExitReason::Trap { frames: trap.backtrace.resolve(), trap },
-                None => {
-                    ExitReason::HostBug { message: "a fault left no trace".to_string() }
-                }
+                None => ExitReason::HostBug { message: "a fault left no trace".to_string() },
             },
             End::Killed => ExitReason::Killed,
             End::Shutdown => ExitReason::Shutdown,
@@ -335,7 +331,12 @@ unsafe fn raise(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> ! {
 /// As [`Hooks::yield_now`]; the owner is a running process's state.
 unsafe fn yield_now(owner: *mut ()) {
     // SAFETY: forwards the caller's promise.
-    unsafe { ProcessState::handle_of(owner) }.yield_now();
+    let process = unsafe { ProcessState::handle_of(owner) };
+    // SAFETY: the state is alive and, while its fiber runs, nobody else's; one word is read.
+    if unsafe { (*owner.cast::<ProcessState>()).wasi.holds_output() } {
+        process.on_worker(|_, state| state.flush_old_lines());
+    }
+    process.yield_now();
 }
 
 /// # Safety
@@ -383,7 +384,7 @@ impl Call<'_, '_> {
     /// The call is about to wait: others may run, and see what was written so far.
     pub(crate) fn begin_wait(&mut self) {
         self.state.wait.begun = true;
-        self.state.wasi.flush_lines(&self.state.config.stdio);
+        self.state.flush_lines();
     }
 
     /// The call is over.

@@ -72,11 +72,7 @@ impl ChannelTable {
         Ok(handle)
     }
 
-    fn remove(
-        &mut self,
-        handle: u64,
-        worker: &Worker<'_, ProcessState>,
-    ) -> Result<(), Fault> {
+    fn remove(&mut self, handle: u64, worker: &Worker<'_, ProcessState>) -> Result<(), Fault> {
         let handles = self.handles.as_mut().ok_or_else(|| unknown(handle))?;
         let channel = handles.by_handle.remove(&handle).ok_or_else(|| unknown(handle))?;
         let count = handles.counts.get_mut(&channel.id()).expect("each handle is counted");
@@ -160,11 +156,7 @@ fn take_place(call: &mut Call<'_, '_>, handle: u64) -> Result<(Channel<Message>,
     }
 }
 
-fn send_message(
-    call: &mut Call<'_, '_>,
-    handle: u64,
-    timeout: u64,
-) -> Result<Option<u32>, Fault> {
+fn send_message(call: &mut Call<'_, '_>, handle: u64, timeout: u64) -> Result<Option<u32>, Fault> {
     let waits = call.state.wait.channel.is_some();
     let (channel, mut waiting) = take_place(call, handle)?;
     call.state.scratch()?;

@@ -1,0 +1,129 @@
+//! What WASI keeps about one process. Small: it lies in the slot of every one.
+
+use std::sync::Arc;
+
+use super::errno::Errno;
+use super::lines::Lines;
+use crate::bind::Call;
+use crate::node::NodeInner;
+use crate::process::ProcessState;
+use crate::stdio::{Stdio, StdioSink, Ticket, Waiter};
+
+/// The streams that every process is born with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    In,
+    Out(Output),
+}
+
+/// Those of them that take bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    Out,
+    Err,
+}
+
+impl Output {
+    pub(super) fn sink(self, stdio: &Stdio) -> &StdioSink {
+        match self {
+            Self::Out => &stdio.stdout,
+            Self::Err => &stdio.stderr,
+        }
+    }
+}
+
+/// State of one process between its calls, and between the polls of one call.
+#[derive(Debug, Default)]
+pub(crate) struct WasiState {
+    pub(super) lines: Lines,
+    pub(super) tickets: Tickets,
+    /// When the current `poll_oneoff` began, by the monotonic clock; 0 if there is none.
+    pub(super) poll_began: u64,
+    /// Bytes that the current `random_get` has done.
+    pub(super) random_done: u32,
+    /// By number of the descriptor.
+    closed: [bool; 3],
+    /// An `fd_write` waits: what is held back of its line goes together with the rest or not at all.
+    pub(super) in_write: bool,
+}
+
+/// Where the process queues.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    pub(super) input: Ticket,
+    out: Ticket,
+    err: Ticket,
+}
+
+impl Tickets {
+    pub(super) fn output(&mut self, output: Output) -> &mut Ticket {
+        match output {
+            Output::Out => &mut self.out,
+            Output::Err => &mut self.err,
+        }
+    }
+}
+
+impl WasiState {
+    /// The stream with this descriptor.
+    pub(super) fn stream(&self, fd: u32) -> Result<Stream, Errno> {
+        let at = usize::try_from(fd).map_err(|_| Errno::BadF)?;
+        if *self.closed.get(at).ok_or(Errno::BadF)? {
+            return Err(Errno::BadF);
+        }
+        match at {
+            0 => Ok(Stream::In),
+            1 => Ok(Stream::Out(Output::Out)),
+            2 => Ok(Stream::Out(Output::Err)),
+            _ => Err(Errno::BadF),
+        }
+    }
+
+    pub(super) fn close(&mut self, fd: u32) -> Result<(), Errno> {
+        self.stream(fd)?;
+        let at = usize::try_from(fd).map_err(|_| Errno::BadF)?;
+        *self.closed.get_mut(at).ok_or(Errno::BadF)? = true;
+        Ok(())
+    }
+
+    /// Whether something is held back: cheap, for the end of every slice.
+    pub(crate) fn holds_output(&self) -> bool {
+        !self.lines.is_empty()
+    }
+}
+
+impl ProcessState {
+    /// The process waits, or reads: what it has written so far must be seen.
+    pub(crate) fn flush_lines(&mut self) {
+        if !self.wasi.in_write && self.wasi.holds_output() {
+            self.wasi.lines.flush(&self.config.stdio, waiter(&self.node, self.pid()));
+        }
+    }
+
+    /// The process has run for a slice and may go on for long.
+    pub(crate) fn flush_old_lines(&mut self) {
+        if self.wasi.lines.are_old() {
+            self.flush_lines();
+        }
+    }
+
+    /// The process has ended.
+    pub(crate) fn end_output(&mut self) {
+        self.wasi.in_write = false;
+        self.flush_lines();
+    }
+}
+
+/// The process, for streams that it may have to wait for.
+pub(super) fn waiter(node: &Arc<NodeInner>, pid: lunatic_scheduler::Pid) -> Waiter<'_, NodeInner> {
+    Waiter { host: node, pid }
+}
+
+/// The parts of a call that the streams need, borrowed apart.
+pub(super) fn split<'c>(
+    call: &'c mut Call<'_, '_>,
+) -> (&'c mut WasiState, &'c Stdio, Waiter<'c, NodeInner>) {
+    let pid = call.state.pid();
+    let state = &mut *call.state;
+    (&mut state.wasi, &state.config.stdio, waiter(&state.node, pid))
+}
