@@ -5,26 +5,31 @@
 //! it) and *observers* (anybody with a pid: wakers, killers, senders).
 //!
 //! ```text
-//!          publish          start             park
-//!   FREE ----------> QUEUED -----> RUNNING ----------> IDLE
-//!    ^                 ^  ^           |  \  wake          | wake, kill
-//!    |                 |  '- yield ---|   '-> NOTIFIED    |
-//!    | free            '--------------|-------- park -----+--> QUEUED
-//!    '------ DYING <------ finish ----'
+//!          publish             park, unless notified
+//!   FREE ----------> ACTIVE --------------------------> IDLE
+//!    ^                ^  |  \                             |
+//!    | free           |  |   '- wake -> NOTIFIED          |
+//!    |                |  '-<--- park ----'                |
+//!    |                '----------- wake, kill ------------'
+//!    '------ DYING <------ finish (from any living state)
 //! ```
 //!
-//! Protocol. Whoever moves the word into QUEUED must put the process into exactly one run queue;
-//! whoever pops it is the owner until it leaves RUNNING/NOTIFIED. So a queue never holds a process
-//! twice, and an entry in a queue is never stale. The kill bit may be set in any living state and
-//! is obeyed by the owner at its next transition.
+//! Protocol. ACTIVE (and NOTIFIED, which is ACTIVE and woken since its last park) means: it is in
+//! exactly one run queue, or on its way there in the hands of whoever made it so, or a worker runs
+//! it. Whoever moves the word from IDLE must put the process into a queue; whoever pops it is the
+//! owner until it parks, is queued again or ends. So a queue never holds a process twice, and an
+//! entry in a queue is never stale. Whether it waits in a queue or runs is nobody's business, so
+//! starting it and letting it yield write nothing. The kill bit may be set in any living state and
+//! is obeyed by the owner at its next scheduling point.
 //!
-//! Ordering: every transition of a living word is a read-modify-write with `AcqRel`, also those
+//! Ordering: every transition that parks or wakes is a read-modify-write with `AcqRel`, also those
 //! that change nothing: a waker whose news the owner must see (a message, a channel's wait list)
-//! writes the news first and then this word; the owner reads this word first and then looks for
-//! news. As all of them are read-modify-writes of one word, one of the two comes first, and either
-//! the waker finds the owner parked or the owner sees the waker's news. FREE and DYING words belong
-//! to the owner alone (observers' operations fail on them without writing), so it leaves them with
-//! plain stores.
+//! writes the news first and then this word; the owner parks through this word and then, woken,
+//! looks for news. As all of them are read-modify-writes of one word, one of the two comes first,
+//! and either the waker finds the owner parked, or the owner's park finds the notification, and
+//! acquires the waker's news. What one owner did, the next sees through the queue between them.
+//! FREE and DYING words belong to the owner alone (observers' operations fail on them without
+//! writing), so it leaves them with plain stores.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -33,14 +38,12 @@ use crate::sync::{AtomicU64, Ordering};
 const FREE: u64 = 0;
 /// Suspended, in no queue: somebody must wake it.
 const IDLE: u64 = 1;
-/// In exactly one run queue (or on its way there in the hands of whoever made the transition).
-const QUEUED: u64 = 2;
-/// A worker runs it.
-const RUNNING: u64 = 3;
-/// A worker runs it, and it has been woken since: its next park does not suspend.
-const NOTIFIED: u64 = 4;
+/// In exactly one run queue (or on its way there), or a worker runs it.
+const ACTIVE: u64 = 2;
+/// As ACTIVE, and it has been woken since it last parked: its next park does not suspend.
+const NOTIFIED: u64 = 3;
 /// Its body has ended; its owner is reaping it. For everybody else it no longer exists.
-const DYING: u64 = 5;
+const DYING: u64 = 4;
 /// The bits of the above.
 const LIFE: u64 = 7;
 /// It must not run its body again: the owner ends it at the next transition. Excludes FREE and
@@ -64,7 +67,7 @@ impl Snapshot {
         (self.0 >> GENERATION_SHIFT) as u32
     }
     fn alive(self) -> bool {
-        matches!(self.life(), IDLE | QUEUED | RUNNING | NOTIFIED)
+        matches!(self.life(), IDLE | ACTIVE | NOTIFIED)
     }
     fn with_life(self, life: u64) -> Self {
         Self(self.0 & !LIFE | life)
@@ -75,7 +78,7 @@ impl Snapshot {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Signal {
-    /// The caller made it QUEUED and must put it into a run queue.
+    /// The caller made it ACTIVE and must put it into a run queue.
     Enqueue,
     /// Somebody else sees to it.
     Noted,
@@ -99,9 +102,9 @@ pub(crate) enum Start {
 pub(crate) enum Rest {
     /// Nothing: it is IDLE and no longer the caller's.
     Parked,
-    /// It is QUEUED and the caller must put it into a run queue.
+    /// It is ACTIVE and the caller must put it into a run queue.
     Enqueue,
-    /// End it: it was killed. It is still RUNNING and the caller's.
+    /// End it: it was killed. It is still ACTIVE and the caller's.
     Killed,
 }
 
@@ -142,38 +145,42 @@ impl State {
     pub(crate) fn publish(&self, generation: u32) {
         // Release: publishes header and mailbox to observers. A store suffices: nobody else writes
         // a FREE word.
-        self.0.store(u64::from(generation) << GENERATION_SHIFT | QUEUED, Ordering::Release);
+        self.0.store(u64::from(generation) << GENERATION_SHIFT | ACTIVE, Ordering::Release);
     }
 
-    /// Worker that popped it: QUEUED -> RUNNING.
+    /// Worker that popped it: may the body run?
     pub(crate) fn start(&self) -> Start {
-        // Only the popper may leave QUEUED, and a killer only sets its bit: so one addition, no
-        // loop.
-        let was = Snapshot(self.0.fetch_add(RUNNING - QUEUED, Ordering::AcqRel));
-        debug_assert!(was.life() == QUEUED, "only queued processes are popped");
-        if was.killed() { Start::Killed } else { Start::Run }
-    }
-
-    /// Owner: the body wants to sleep. RUNNING -> IDLE, NOTIFIED -> QUEUED.
-    pub(crate) fn park(&self) -> Rest {
-        self.rest(|now| if now.life() == NOTIFIED { QUEUED } else { IDLE })
+        // A notification stays until the next park: the waker may have meant a wait yet to begin.
+        match self.owned().killed() {
+            true => Start::Killed,
+            false => Start::Run,
+        }
     }
 
     /// Owner: the body wants to go to the back of the queue.
     pub(crate) fn yielded(&self) -> Rest {
-        // A pending notification is used up: the body runs again anyway and looks around.
-        self.rest(|_| QUEUED)
+        match self.owned().killed() {
+            true => Rest::Killed,
+            false => Rest::Enqueue,
+        }
     }
 
-    fn rest(&self, target: impl Fn(Snapshot) -> u64) -> Rest {
-        // Relaxed: a guess; the exchange below decides and orders.
-        let mut now = Snapshot(self.0.load(Ordering::Relaxed));
+    fn owned(&self) -> Snapshot {
+        // Relaxed: only the kill bit is looked at, which orders nothing; one that comes later is seen
+        // at the next scheduling point, whose `park` (if it sleeps there) cannot miss it.
+        let now = Snapshot(self.0.load(Ordering::Relaxed));
+        debug_assert!(matches!(now.life(), ACTIVE | NOTIFIED), "only an owner asks");
+        now
+    }
+
+    /// Owner: the body wants to sleep. ACTIVE -> IDLE, NOTIFIED -> ACTIVE.
+    pub(crate) fn park(&self) -> Rest {
+        let mut now = self.owned();
         loop {
-            debug_assert!(matches!(now.life(), RUNNING | NOTIFIED), "only the runner may rest it");
             if now.killed() {
                 return Rest::Killed;
             }
-            let life = target(now);
+            let life = if now.life() == NOTIFIED { ACTIVE } else { IDLE };
             match self.0.compare_exchange_weak(
                 now.0,
                 now.with_life(life).0,
@@ -190,8 +197,8 @@ impl State {
     /// Observer: make sure it looks around once more.
     pub(crate) fn wake(&self, generation: u32) -> Signal {
         self.signal(generation, |now| match now.life() {
-            IDLE => now.with_life(QUEUED),
-            RUNNING => now.with_life(NOTIFIED),
+            IDLE => now.with_life(ACTIVE),
+            ACTIVE => now.with_life(NOTIFIED),
             _ => now,
         })
     }
@@ -199,13 +206,13 @@ impl State {
     /// Observer: make sure it ends soon. A second kill changes nothing.
     pub(crate) fn kill(&self, generation: u32) -> Signal {
         self.signal(generation, |now| {
-            let life = if now.life() == IDLE { QUEUED } else { now.life() };
+            let life = if now.life() == IDLE { ACTIVE } else { now.life() };
             Snapshot(now.with_life(life).0 | KILL)
         })
     }
 
     fn signal(&self, generation: u32, change: impl Fn(Snapshot) -> Snapshot) -> Signal {
-        // Relaxed: a guess, as in `rest`. A word once seen with another generation never comes back
+        // Relaxed: a guess, as in `park`. A word once seen with another generation never comes back
         // to ours.
         let mut now = Snapshot(self.0.load(Ordering::Relaxed));
         loop {
@@ -263,11 +270,25 @@ mod tests {
         assert_eq!(state.wake(0), Signal::Noted);
         assert_eq!(state.wake(0), Signal::Noted);
         assert_eq!(state.park(), Rest::Enqueue);
-        assert_eq!(state.wake(0), Signal::Noted);
         assert_eq!(state.start(), Start::Run);
         assert_eq!(state.park(), Rest::Parked);
         assert_eq!(state.wake(0), Signal::Enqueue);
+    }
+
+    /// Whoever wakes a process that has not come to its park yet must not be in vain.
+    #[test]
+    fn a_wake_of_a_queued_or_yielding_process_ends_its_next_park() {
+        let state = State::new();
+        state.publish(0);
         assert_eq!(state.wake(0), Signal::Noted);
+        assert_eq!(state.start(), Start::Run);
+        assert_eq!(state.park(), Rest::Enqueue);
+        assert_eq!(state.wake(0), Signal::Noted);
+        assert_eq!(state.yielded(), Rest::Enqueue);
+        assert_eq!(state.start(), Start::Run);
+        assert_eq!(state.park(), Rest::Enqueue);
+        assert_eq!(state.start(), Start::Run);
+        assert_eq!(state.park(), Rest::Parked);
     }
 
     #[test]
