@@ -6,7 +6,15 @@
 //! shared); the spread is printed beside it.
 
 use lunatic_scheduler::{Builder, End, Pid, Process, Program, Runtime, Worker};
-use std::{ptr::NonNull, sync::mpsc, time::Instant};
+use std::{
+    ptr::NonNull,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
 
 struct Native {
     body: fn(Process<Native>, u64),
@@ -97,6 +105,9 @@ fn crowd(process: Process<Native>, count: u64) {
 }
 
 fn measure(name: &str, workers: usize, count: u64, body: fn(Process<Native>, u64)) {
+    if std::env::args().nth(1).is_some_and(|wanted| !name.contains(&wanted)) {
+        return;
+    }
     let runtime =
         Runtime::<Native>::start(&Builder::new().workers(workers)).expect("the runtime starts");
     let mut nanos = Vec::new();
@@ -129,11 +140,66 @@ fn measure(name: &str, workers: usize, count: u64, body: fn(Process<Native>, u64
     );
 }
 
+static STOP: AtomicBool = AtomicBool::new(false);
+static LATENESS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+fn busy(process: Process<Native>, _: u64) {
+    while !STOP.load(Relaxed) {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_micros(300) {
+            std::hint::spin_loop();
+        }
+        process.yield_now();
+    }
+}
+
+fn sleeper(process: Process<Native>, count: u64) {
+    for _ in 0..count {
+        let deadline = Instant::now() + Duration::from_millis(1);
+        process.on_worker(|worker, _| worker.set_timer(deadline));
+        while Instant::now() < deadline {
+            process.park();
+        }
+        let late = deadline.elapsed().as_nanos() as u64;
+        process.on_worker(|_, _| LATENESS.lock().expect("nobody panics").push(late));
+    }
+    STOP.store(true, Relaxed);
+}
+
+/// How late a process's timer of 1 ms wakes it beside eight that yield every 0.3 ms.
+fn lateness(workers: usize, count: u64) {
+    if std::env::args().nth(1).is_some_and(|wanted| !"lateness".contains(&wanted)) {
+        return;
+    }
+    STOP.store(false, Relaxed);
+    let runtime =
+        Runtime::<Native>::start(&Builder::new().workers(workers)).expect("the runtime starts");
+    let (done, finished) = mpsc::channel();
+    for _ in 0..8 {
+        runtime.handle().spawn(0, native(busy, 0)).expect("a slot");
+    }
+    runtime
+        .handle()
+        .spawn(0, move |_, _, _| Native { body: sleeper, argument: count, done: Some(done) })
+        .expect("a slot");
+    finished.recv().expect("the process ends");
+    let mut late = std::mem::take(&mut *LATENESS.lock().expect("nobody panics"));
+    late.sort_unstable();
+    let micros = |part: usize| late[late.len() * part / 100] as f64 / 1e3;
+    println!(
+        "timer lateness, busy     {workers} worker(s): p50 {:.0} us, p99 {:.0} us, worst {:.0} us",
+        micros(50),
+        micros(99),
+        late[late.len() - 1] as f64 / 1e3
+    );
+}
+
 fn main() {
     for workers in [1, 2] {
         measure("spawn + finish", workers, 1 << 20, spawner);
         measure("ping-pong round trip", workers, 1 << 20, pinger);
         measure("yield, alone", workers, 1 << 20, yielder);
         measure("yield, 1000 processes", workers, 1_000_000, crowd);
+        lateness(workers, 2000);
     }
 }

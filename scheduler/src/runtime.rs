@@ -21,7 +21,7 @@ use crate::{
     slot::{MAX_EXTRA, Slot, overhead_bytes},
     state::Signal,
     sync::{Arc, RwLock, thread},
-    timer::{Inserted, TimerId, Timers},
+    timer::{Inserted, TimerId, Wheels},
     worker::Core,
 };
 use crossbeam_deque::{Injector, Stealer, Worker as Queue};
@@ -41,7 +41,7 @@ pub(crate) struct Shared<P: Program> {
     pub(crate) injector: Injector<Slot<P>>,
     pub(crate) stealers: Box<[Stealer<Slot<P>>]>,
     pub(crate) idle: Idle,
-    pub(crate) timers: Box<[Timers]>,
+    pub(crate) timers: Wheels,
     /// One for each worker, and one more for everybody else.
     pub(crate) counters: Box<[CachePadded<Block>]>,
     pub(crate) closing: Closing,
@@ -92,7 +92,7 @@ impl<P: Program> Shared<P> {
     }
 
     pub(crate) fn cancel_timer(&self, id: TimerId) -> bool {
-        self.timers.get(id.wheel as usize).is_some_and(|timers| timers.cancel(id))
+        self.timers.cancel(id)
     }
 
     /// No spawn from outside begins after this, and none is under way.
@@ -192,7 +192,7 @@ impl<P: Program> Handle<P> {
     pub fn set_timer_for(&self, pid: Pid, deadline: Instant) -> TimerId {
         // Outsiders' timers go to the first worker.
         let shared = self.shared();
-        let (id, inserted) = shared.timers[0].insert(shared.nanos(deadline), pid);
+        let (id, inserted) = shared.timers.insert(0, shared.nanos(deadline), pid);
         if inserted == Inserted::Earliest {
             shared.idle.unpark(0);
         }
@@ -396,7 +396,7 @@ impl<P: Program> Runtime<P> {
             injector: Injector::new(),
             stealers: queues.iter().map(Queue::stealer).collect(),
             idle: Idle::new(workers),
-            timers: (0..workers).map(Timers::new).collect(),
+            timers: Wheels::new(workers),
             counters: (0..=workers).map(|_| CachePadded::default()).collect(),
             closing: Closing::new(workers),
             blocking: BlockingPool::new(builder.blocking_threads_max),

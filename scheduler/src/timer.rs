@@ -1,10 +1,12 @@
 //! Timers: a hierarchical wheel for each worker.
 //!
-//! Parties: any worker or outside thread inserts and cancels, under the wheel's lock; the wheel's
-//! worker fires. Protocol: `next` is never later than the earliest deadline in the wheel, so the
-//! worker reads one word to know that there is nothing to do. A worker that sleeps waits until its
-//! own wheel's `next`; who inserts something earlier into a sleeping worker's wheel from outside
-//! must unpark it (the answer of `insert` says so).
+//! Parties: any worker or outside thread inserts and cancels, under the wheel's lock; any worker
+//! fires. Protocol: `next` is never later than the earliest deadline in the wheel, and `earliest`
+//! never later than the earliest `next`, so a worker reads one word to know that there is nothing to
+//! do. A worker that sleeps gets up for its own wheel, and one of the sleepers (the keeper) for the
+//! earliest of all, so that a worker in a long slice does not hold up its timers. Who inserts
+//! something earlier into a sleeping worker's wheel from outside must unpark it (the answer of
+//! `insert` says so).
 //!
 //! Eight levels of 64 buckets; a bucket of the lowest level spans 2^14 ns, of the next 64 times
 //! that, and so on for 146 years. An entry lies at the level of the highest group of six bits in
@@ -13,8 +15,9 @@
 
 use crate::{
     pid::Pid,
-    sync::{AtomicU64, Mutex, Ordering},
+    sync::{AtomicU64, Mutex, Ordering, fence},
 };
+use crossbeam_utils::CachePadded;
 
 const TICK_SHIFT: u32 = 14;
 const LEVELS: usize = 8;
@@ -125,6 +128,97 @@ impl Timers {
         let fired = wheel.advance(now.min(FOREVER), &mut wake);
         self.next.store(wheel.next(), Ordering::Relaxed);
         fired
+    }
+}
+
+/// All workers' wheels, and which deadline comes first.
+pub(crate) struct Wheels {
+    wheels: Box<[Timers]>,
+    /// Never later than the earliest deadline, but for the moment in which `refresh` works it out.
+    ///
+    /// An inserter writes its wheel's `next`, fence, reads this; `refresh` resets this, fence, reads
+    /// every `next`: one of them sees the other.
+    earliest: CachePadded<AtomicU64>,
+    /// By when some sleeping worker gets up by itself (`NEVER`: none need). `Relaxed`, as it is a
+    /// hint: each sleeper minds its own wheel anyway, so a wrong value makes a timer late, not lost.
+    armed: CachePadded<AtomicU64>,
+}
+
+impl Wheels {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            wheels: (0..workers).map(Timers::new).collect(),
+            earliest: CachePadded::new(AtomicU64::new(NEVER)),
+            armed: CachePadded::new(AtomicU64::new(NEVER)),
+        }
+    }
+
+    /// Nothing is due before; `NEVER` when there are no timers.
+    #[inline]
+    pub(crate) fn earliest(&self) -> u64 {
+        // Relaxed: read again and again; who goes to sleep reads the wheels themselves.
+        self.earliest.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn insert(&self, wheel: usize, deadline: u64, pid: Pid) -> (TimerId, Inserted) {
+        let (id, inserted) = self.wheels[wheel].insert(deadline, pid);
+        if inserted == Inserted::Earliest {
+            // SeqCst fence: the wheel's `next` before the look at `earliest`; partner: in `refresh`.
+            fence(Ordering::SeqCst);
+            if deadline < self.earliest() {
+                self.earliest.fetch_min(deadline, Ordering::Relaxed);
+            }
+        }
+        (id, inserted)
+    }
+
+    pub(crate) fn cancel(&self, id: TimerId) -> bool {
+        self.wheels.get(id.wheel as usize).is_some_and(|timers| timers.cancel(id))
+    }
+
+    /// Fires what is due in any wheel, `own` first, and returns how much that was.
+    pub(crate) fn fire(&self, own: usize, now: u64, mut wake: impl FnMut(Pid)) -> u64 {
+        let (before, from) = self.wheels.split_at(own);
+        let mut fired = 0;
+        for timers in from.iter().chain(before).filter(|timers| timers.next() <= now) {
+            fired += timers.fire(now, &mut wake);
+        }
+        self.refresh();
+        fired
+    }
+
+    fn refresh(&self) {
+        self.earliest.store(NEVER, Ordering::Relaxed);
+        // SeqCst fence: the reset before the look at the wheels; partner: in `insert`.
+        fence(Ordering::SeqCst);
+        self.earliest.fetch_min(self.scan(), Ordering::Relaxed);
+    }
+
+    fn scan(&self) -> u64 {
+        self.wheels.iter().map(Timers::next).min().unwrap_or(NEVER)
+    }
+
+    /// Does the next deadline depend on workers that may be in a long slice?
+    #[inline]
+    pub(crate) fn want_keeper(&self) -> bool {
+        self.earliest() < self.armed.load(Ordering::Relaxed)
+    }
+
+    /// A worker that has announced its sleep: until when it may sleep, and whether it has thereby
+    /// become the keeper of everybody's time and must call `disarm` when it gets up.
+    pub(crate) fn arm(&self, own: usize) -> (u64, bool) {
+        let armed = self.armed.load(Ordering::Relaxed);
+        let earliest = self.scan();
+        let until = if earliest < armed { earliest } else { self.wheels[own].next() };
+        let keeper = until < armed;
+        if keeper {
+            self.armed.store(until, Ordering::Relaxed);
+        }
+        (until, keeper)
+    }
+
+    pub(crate) fn disarm(&self) {
+        self.armed.store(NEVER, Ordering::Relaxed);
     }
 }
 

@@ -10,7 +10,7 @@
 //! cannot starve the rest), then the own queue, first in first out, then the injector, then other
 //! workers' queues, then sleep (`park/README.md`).
 //!
-//! Invariant: a slot in a queue or in `next` is QUEUED, and QUEUED slots are in exactly one such
+//! Invariant: a slot in a queue or in `next` is ACTIVE, and an ACTIVE slot is in exactly one such
 //! place (`state.rs`).
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     runtime::{Handle, Shared},
     slot::{Command, Finish, Header, Slot, panic_message},
     state::{Rest, Signal, Start},
-    timer::{NEVER, TimerId},
+    timer::{Inserted, NEVER, TimerId},
 };
 use corosensei::CoroutineResult;
 use crossbeam_deque::{Steal, Worker as Queue};
@@ -59,6 +59,8 @@ pub(crate) struct Core<P: Program> {
     next_runs: Cell<u32>,
     turn: Cell<u32>,
     clock_in: Cell<u32>,
+    /// A timer is pending and no sleeper will get up for it.
+    keeper_wanted: Cell<bool>,
     random: Cell<u32>,
     cache: RefCell<Cache>,
     current: Current,
@@ -81,6 +83,7 @@ impl<P: Program> Core<P> {
             next_runs: Cell::new(0),
             turn: Cell::new(0),
             clock_in: Cell::new(0),
+            keeper_wanted: Cell::new(false),
             random: Cell::new(0x9E37_79B9 ^ id as u32),
             cache: RefCell::default(),
             current: Current::new::<P>(),
@@ -101,7 +104,13 @@ impl<P: Program> Core<P> {
             while !self.shared().closing.requested() {
                 self.fire_timers();
                 match self.take() {
-                    Some(slot) => self.run(slot),
+                    Some(slot) => {
+                        if self.keeper_wanted.take() && self.shared().timers.want_keeper() {
+                            // A slice may be long: a sleeper, if there is one, minds the time.
+                            self.shared().idle.notify();
+                        }
+                        self.run(slot);
+                    }
                     None => self.idle(),
                 }
             }
@@ -173,7 +182,7 @@ impl<P: Program> Core<P> {
         self.counters().switches.add(1);
         header.worker.set(self);
         self.current.set(slot.pointer());
-        // SAFETY: `start` made it RUNNING here, and it was popped, so it has been built and not
+        // SAFETY: it was popped, so it is ours, so it has been built and not
         // buried.
         let result = unsafe { slot.resume() };
         self.current.clear();
@@ -250,11 +259,11 @@ impl<P: Program> Core<P> {
         f(&Worker { core: self, process: Some(process) }, program)
     }
 
-    /// Wakes the processes whose time has come. Reads the clock only if a timer is pending and some
-    /// time may have passed.
+    /// Wakes the processes whose time has come, on whatever worker they set their timers. Reads the
+    /// clock only if a timer is pending and some time may have passed.
     #[inline]
     fn fire_timers(&self) {
-        if self.shared().timers[self.id].next() != NEVER && self.clock_in.get() == 0 {
+        if self.clock_in.get() == 0 && self.shared().timers.earliest() != NEVER {
             self.fire_due();
         }
     }
@@ -262,13 +271,13 @@ impl<P: Program> Core<P> {
     #[cold]
     fn fire_due(&self) {
         self.clock_in.set(PARKS_PER_CLOCK);
-        let timers = &self.shared().timers[self.id];
+        let timers = &self.shared().timers;
         let now = self.shared().now();
-        if timers.next() <= now {
+        if timers.earliest() <= now {
             // The earliest runs at once; those that are due with it follow in order, not each
             // before the one before.
             let mut first = true;
-            let fired = timers.fire(now, |pid| {
+            let fired = timers.fire(self.id, now, |pid| {
                 let Some(slot) = self.shared().slots.lookup(pid) else { return };
                 if slot.header().state.wake(pid.generation()) == Signal::Enqueue {
                     if std::mem::take(&mut first) {
@@ -280,6 +289,7 @@ impl<P: Program> Core<P> {
             });
             self.counters().timers_fired.add(fired);
         }
+        self.keeper_wanted.set(self.shared().workers() > 1 && timers.want_keeper());
     }
 
     fn wake(&self, pid: Pid) -> bool {
@@ -309,7 +319,7 @@ impl<P: Program> Core<P> {
             idle.announce(self.id, searching);
             if !self.anything_to_do() {
                 self.counters().parks.add(1);
-                idle.sleep(self.id, self.wait_limit());
+                self.sleep();
             }
             self.clock_in.set(0);
             match idle.rise(self.id) {
@@ -320,6 +330,16 @@ impl<P: Program> Core<P> {
                 idle.found();
                 return self.run(slot);
             }
+        }
+    }
+
+    fn sleep(&self) {
+        let shared = self.shared();
+        let (until, keeper) = shared.timers.arm(self.id);
+        let limit = (until != NEVER).then(|| shared.epoch + Duration::from_nanos(until));
+        shared.idle.sleep(self.id, limit);
+        if keeper {
+            shared.timers.disarm();
         }
     }
 
@@ -360,12 +380,6 @@ impl<P: Program> Core<P> {
         shared.closing.requested()
             || !shared.injector.is_empty()
             || shared.stealers.iter().any(|queue| !queue.is_empty())
-    }
-
-    /// When the earliest timer of this worker is due.
-    fn wait_limit(&self) -> Option<Instant> {
-        let next = self.shared().timers[self.id].next();
-        (next != NEVER).then(|| self.shared().epoch + Duration::from_nanos(next))
     }
 
     /// xorshift: good enough to keep searchers from following each other.
@@ -508,8 +522,12 @@ impl<P: Program> Worker<'_, P> {
     /// Wakes any process at `deadline`, once.
     pub fn set_timer_for(&self, pid: Pid, deadline: Instant) -> TimerId {
         let shared = self.core.shared();
-        // Our own wheel, and we are awake: nobody need be told.
-        let (id, _) = shared.timers[self.core.id].insert(shared.nanos(deadline), pid);
+        // Our own wheel, and we are awake: nobody need be told now. But if this is the earliest and
+        // another process runs next, somebody should mind the time: see to that at the next switch.
+        let (id, inserted) = shared.timers.insert(self.core.id, shared.nanos(deadline), pid);
+        if inserted == Inserted::Earliest {
+            self.core.clock_in.set(0);
+        }
         id
     }
 

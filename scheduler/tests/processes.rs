@@ -151,36 +151,37 @@ fn no_message_and_no_wake_is_lost_under_many_senders() {
     thread.join().unwrap();
 }
 
+/// It is led away: a companion keeps its worker busy until it has come back elsewhere.
 #[test]
-fn a_process_moves_between_threads_with_its_floating_point_state() {
+fn a_process_moves_between_threads_with_its_floating_point_and_vector_state() {
     let runtime = runtime(4);
-    let threads = Arc::new(Mutex::new(HashSet::new()));
-    let ends: Vec<_> = (0..16u32)
-        .map(|n| {
-            let threads = threads.clone();
-            let body = move |p: lunatic_scheduler::Process<Native>| {
-                let (mut sum, mut seen, mut turns) = (f64::from(n), HashSet::new(), 0u64);
-                let mut expected = f64::from(n);
-                while seen.len() < 2 {
-                    sum = sum.mul_add(0.5, 1.0 / f64::from(n + 1));
-                    p.yield_now();
-                    expected = expected.mul_add(0.5, 1.0 / f64::from(n + 1));
-                    assert_eq!(sum.to_bits(), expected.to_bits());
-                    seen.insert(p.on_worker(|worker, _| worker.id()));
-                    turns += 1;
-                    if turns.is_multiple_of(1024) && threads.lock().unwrap().len() >= 2 {
-                        return; // others have moved: enough
-                    }
+    let how = run(&runtime, |p| {
+        let (mut moves, mut seen) = (0, HashSet::new());
+        let (mut sum, mut expected) = (1.0f64, 1.0f64);
+        let mut lanes: [f32; 16] = std::array::from_fn(|n| n as f32);
+        while moves < 50 || seen.len() < 2 {
+            let here = p.on_worker(|w, _| w.id());
+            seen.insert(here);
+            let back = Arc::new(AtomicBool::new(false));
+            let awaited = back.clone();
+            let companion = move |_| {
+                while !awaited.load(SeqCst) {
+                    std::thread::yield_now();
                 }
-                threads.lock().unwrap().extend(seen);
             };
-            spawn(runtime.handle(), body).1
-        })
-        .collect();
-    for end in ends {
-        assert_eq!(end.recv().unwrap(), End::Returned);
-    }
-    assert!(threads.lock().unwrap().len() >= 2);
+            p.on_worker(|w, _| w.spawn(0, native(companion, None)).unwrap());
+            let before = lanes.map(|lane| lane.mul_add(0.5, 3.0));
+            sum = sum.mul_add(0.5, 1.0 / 3.0);
+            p.yield_now();
+            expected = expected.mul_add(0.5, 1.0 / 3.0);
+            assert_eq!(sum.to_bits(), expected.to_bits());
+            lanes = lanes.map(|lane| lane.mul_add(0.5, 3.0));
+            assert_eq!(lanes, before);
+            moves += usize::from(p.on_worker(|w, _| w.id()) != here);
+            back.store(true, SeqCst);
+        }
+    });
+    assert_eq!(how, End::Returned);
 }
 
 #[test]
@@ -271,6 +272,33 @@ fn a_timer_fires_while_another_process_keeps_the_worker_busy() {
         stop.store(true, SeqCst);
     });
     assert_eq!((how, busy.recv().unwrap()), (End::Returned, End::Returned));
+}
+
+#[test]
+fn a_timer_fires_while_its_worker_is_in_a_long_slice() {
+    let runtime = runtime(2);
+    let how = run(&runtime, |p| {
+        for _ in 0..50 {
+            let stop = Arc::new(AtomicBool::new(false));
+            let seen = stop.clone();
+            // Comes next on this worker, and stays until the timer has fired.
+            let busy = move |_| {
+                while !seen.load(SeqCst) {
+                    std::thread::yield_now();
+                }
+            };
+            let deadline = Instant::now() + Duration::from_micros(200);
+            p.on_worker(|w, _| {
+                w.spawn(0, native(busy, None)).unwrap();
+                w.set_timer(deadline);
+            });
+            while Instant::now() < deadline {
+                p.park();
+            }
+            stop.store(true, SeqCst);
+        }
+    });
+    assert_eq!(how, End::Returned);
 }
 
 #[test]
