@@ -237,7 +237,8 @@ impl<P: Program> Slot<P> {
     /// Owner: runs the body until it suspends or ends.
     ///
     /// # Safety
-    /// The process must be ACTIVE and in the hands of the calling worker, between `build` and `bury`.
+    /// The process must be ACTIVE and in the hands of the calling worker, between `build` and
+    /// `bury`.
     pub(crate) unsafe fn resume(self) -> CoroutineResult<Command, Finish> {
         // SAFETY: `build` initialised the fiber; as the process runs here and now, nobody else
         // touches it.

@@ -166,8 +166,8 @@ impl State {
     }
 
     fn owned(&self) -> Snapshot {
-        // Relaxed: only the kill bit is looked at, which orders nothing; one that comes later is seen
-        // at the next scheduling point, whose `park` (if it sleeps there) cannot miss it.
+        // Relaxed: only the kill bit is looked at, which orders nothing; one that comes later is
+        // seen at the next scheduling point, whose `park` (if it sleeps there) cannot miss it.
         let now = Snapshot(self.0.load(Ordering::Relaxed));
         debug_assert!(matches!(now.life(), ACTIVE | NOTIFIED), "only an owner asks");
         now

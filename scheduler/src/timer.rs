@@ -2,9 +2,9 @@
 //!
 //! Parties: any worker or outside thread inserts and cancels, under the wheel's lock; any worker
 //! fires. Protocol: `next` is never later than the earliest deadline in the wheel, and `earliest`
-//! never later than the earliest `next`, so a worker reads one word to know that there is nothing to
-//! do. A worker that sleeps gets up for its own wheel, and one of the sleepers (the keeper) for the
-//! earliest of all, so that a worker in a long slice does not hold up its timers. Who inserts
+//! never later than the earliest `next`, so a worker reads one word to know that there is nothing
+//! to do. A worker that sleeps gets up for its own wheel, and one of the sleepers (the keeper) for
+//! the earliest of all, so that a worker in a long slice does not hold up its timers. Who inserts
 //! something earlier into a sleeping worker's wheel from outside must unpark it (the answer of
 //! `insert` says so).
 //!
@@ -136,11 +136,12 @@ pub(crate) struct Wheels {
     wheels: Box<[Timers]>,
     /// Never later than the earliest deadline, but for the moment in which `refresh` works it out.
     ///
-    /// An inserter writes its wheel's `next`, fence, reads this; `refresh` resets this, fence, reads
-    /// every `next`: one of them sees the other.
+    /// An inserter writes its wheel's `next`, fence, reads this; `refresh` resets this, fence,
+    /// reads every `next`: one of them sees the other.
     earliest: CachePadded<AtomicU64>,
     /// By when some sleeping worker gets up by itself (`NEVER`: none need). `Relaxed`, as it is a
-    /// hint: each sleeper minds its own wheel anyway, so a wrong value makes a timer late, not lost.
+    /// hint: each sleeper minds its own wheel anyway, so a wrong value makes a timer late, not
+    /// lost.
     armed: CachePadded<AtomicU64>,
 }
 
@@ -163,7 +164,8 @@ impl Wheels {
     pub(crate) fn insert(&self, wheel: usize, deadline: u64, pid: Pid) -> (TimerId, Inserted) {
         let (id, inserted) = self.wheels[wheel].insert(deadline, pid);
         if inserted == Inserted::Earliest {
-            // SeqCst fence: the wheel's `next` before the look at `earliest`; partner: in `refresh`.
+            // SeqCst fence: the wheel's `next` before the look at `earliest`; partner: in
+            // `refresh`.
             fence(Ordering::SeqCst);
             if deadline < self.earliest() {
                 self.earliest.fetch_min(deadline, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! An idle runtime costs nothing: its workers stay asleep. Alone in its file, so that no other test's
-//! threads are counted.
+//! An idle runtime costs nothing: its workers stay asleep. Alone in its file, so that no other
+//! test's threads are counted.
 
 mod support;
 
