@@ -77,7 +77,8 @@ pub(crate) struct RunArguments {
 
     /// A directory that the program may see, as HOST or HOST::GUEST
     ///
-    /// In this version the program is told its name; opening files in it comes with the file system.
+    /// In this version the program learns its name (`fd_prestat_get`) and no more: opening files
+    /// comes with the file system.
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
     pub(crate) dirs: Vec<String>,
 

@@ -196,7 +196,8 @@ pub(crate) unsafe fn run<A: Answer>(
                 Ok(Poll::Ready(Ok(value))) => Next::Return(value),
                 Ok(Poll::Pending) => Next::Park,
                 Ok(Poll::Ready(Err(fault))) => {
-                    state.end(fault_reason(vmctx, process, name, fault));
+                    let reason = fault_reason(vmctx, process, state, name, fault);
+                    state.end(reason);
                     Next::Leave
                 }
                 Err(panic) => {
@@ -217,6 +218,7 @@ pub(crate) unsafe fn run<A: Answer>(
 fn fault_reason(
     vmctx: VmCtx,
     process: Process<ProcessState>,
+    state: &ProcessState,
     function: &'static str,
     fault: Fault,
 ) -> ExitReason {
@@ -225,7 +227,7 @@ fn fault_reason(
         FaultKind::Message(message) => {
             // SAFETY: the process is inside a host function, on this stack.
             let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
-            ExitReason::Fault { function, message, frames: backtrace.resolve() }
+            ExitReason::Fault { function, message, frames: state.frames(&backtrace) }
         }
     }
 }

@@ -210,6 +210,11 @@ impl NodeInner {
         self.handle().shutdown();
     }
 
+    /// Whether the next abnormal end is reported in full.
+    pub(crate) fn shows_reports(&self) -> bool {
+        self.reports.load(Ordering::Relaxed) < REPORTS_MAX
+    }
+
     /// Tells the user about a process that died alone.
     pub(crate) fn report(&self, pid: Pid, reason: &ExitReason) {
         // A count for a limit; nothing else hangs on it.

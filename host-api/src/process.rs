@@ -17,7 +17,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use lunatic_engine::{
-    BoundCall, Hooks, Image, Instance, Limits, Prepared, RawValue, Trap, TrapCode, Type, VmCtx,
+    BoundCall, Frame, Hooks, Image, Instance, Limits, Prepared, RawBacktrace, RawValue, Trap,
+    TrapCode, Type, VmCtx,
     exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
@@ -293,6 +294,12 @@ impl ProcessState {
         self.instance.image()
     }
 
+    /// The names of the functions on the stack, if somebody will read them: naming takes a lock
+    /// and allocates, which a storm of traps should not pay for.
+    pub(crate) fn frames(&self, backtrace: &RawBacktrace) -> Vec<Frame> {
+        if self.is_main || self.node.shows_reports() { backtrace.resolve() } else { Vec::new() }
+    }
+
     fn reason(&mut self, how: End) -> ExitReason {
         let fault = signals::take_fault();
         match how {
@@ -301,7 +308,7 @@ impl ProcessState {
                 message: "a process left without a reason".to_string(),
             }),
             End::Trapped => match fault {
-                Some(trap) => ExitReason::Trap { frames: trap.backtrace.resolve(), trap },
+                Some(trap) => ExitReason::Trap { frames: self.frames(&trap.backtrace), trap },
                 None => ExitReason::HostBug { message: "a fault left no trace".to_string() },
             },
             End::Killed => ExitReason::Killed,
@@ -322,7 +329,7 @@ unsafe fn raise(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> ! {
         // SAFETY: the process is inside a builtin, on this stack.
         let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
         let trap = Trap { code, backtrace };
-        state.end(ExitReason::Trap { frames: backtrace.resolve(), trap });
+        state.end(ExitReason::Trap { frames: state.frames(&backtrace), trap });
     });
     process.exit()
 }

@@ -11,6 +11,7 @@ mod errno;
 mod iovec;
 mod lines;
 mod poll;
+mod preopens;
 mod random;
 mod state;
 mod stdio;
@@ -85,7 +86,10 @@ host_functions! {
     /// Writes what a descriptor is and may do (24 bytes). A standard stream is a character device
     /// only if it leads to a terminal.
     fn fd_fdstat_get(call, fd: u32, stat: Ptr) -> Result<u32, Fault> {
-        at_once(stdio::fdstat_get(call, fd, stat))
+        at_once(match stdio::fdstat_get(call, fd, stat) {
+            Err(Errno::BadF) => preopens::fdstat_get(call, fd, stat),
+            other => other,
+        })
     }
 
     /// Accepted on standard streams, without effect.
@@ -124,16 +128,15 @@ host_functions! {
         not_yet((fd, iovs, iovs_len, offset, nread))
     }
 
-    /// No directory is open in this version: answers 8 (`badf`), where programs stop asking.
-    fn fd_prestat_get(_call, fd: u32, buf: Ptr) -> Result<u32, Fault> {
-        let _ = (fd, buf);
-        at_once(Err(Errno::BadF))
+    /// Writes the length of the name of a directory that the process was given (`--dir`): they have
+    /// the descriptors from 3 on. Answers 8 (`badf`) behind the last, where programs stop asking.
+    fn fd_prestat_get(call, fd: u32, buf: Ptr) -> Result<u32, Fault> {
+        at_once(preopens::prestat_get(call, fd, buf))
     }
 
-    /// No directory is open in this version: answers 8 (`badf`).
-    fn fd_prestat_dir_name(_call, fd: u32, path: Ptr, path_len: u32) -> Result<u32, Fault> {
-        let _ = (fd, path, path_len);
-        at_once(Err(Errno::BadF))
+    /// Writes the name of a directory that the process was given.
+    fn fd_prestat_dir_name(call, fd: u32, path: Ptr, path_len: u32) -> Result<u32, Fault> {
+        at_once(preopens::dir_name(call, fd, path, path_len))
     }
 
     /// Not in this version: answers 52 (`nosys`).
