@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use lunatic_engine::standalone::Standalone;
 use lunatic_engine::{
-    Compiler, CompilerOptions, HostFunctions, Image, Limits, MEMORY_BYTES_MAX, MemoryPool,
-    RawValue,
+    Compiler, CompilerOptions, HostFunctions, Image, Limits, MEMORY_BYTES_MAX, MemoryPool, RawValue,
 };
 use lunatic_host_api::NodeBuilder;
 

@@ -149,7 +149,10 @@ mod tests {
         let Command::Run(run) = Cli::parse_from(["lunatic", "a.wasm", "b"]).into_command() else {
             panic!("run")
         };
-        assert_eq!((run.module.as_path(), run.args.as_slice()), ("a.wasm".as_ref(), &["b".into()][..]));
+        assert_eq!(
+            (run.module.as_path(), run.args.as_slice()),
+            ("a.wasm".as_ref(), &["b".into()][..])
+        );
     }
 
     #[test]

@@ -33,7 +33,8 @@ fn list() -> String {
     let mut text = String::new();
     for module in modules() {
         for function in module.functions {
-            let _ = writeln!(text, "{} {}{}", module.name, function.function.name, signature(function));
+            let _ =
+                writeln!(text, "{} {}{}", module.name, function.function.name, signature(function));
         }
     }
     text

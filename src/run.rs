@@ -107,7 +107,8 @@ fn config(arguments: &RunArguments) -> Result<ProcessConfig, Failure> {
     config.args.extend(arguments.args.iter().cloned());
     if arguments.env_inherit {
         // Names and values that are not UTF-8 cannot be given to a guest.
-        let all = env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let all = env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         config.env.extend(all);
     }
     for (key, value) in &arguments.env {

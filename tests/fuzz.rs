@@ -160,8 +160,10 @@ fn run(bytes: &[u8], is_valid: bool) -> bool {
     };
     let Ok(image) = Image::new(compiled, &functions()) else { return false };
     let entry = image.function_names().min().unwrap_or("none").to_string();
-    let config =
-        ProcessConfig { memory_bytes_max: MEMORY_BYTES_MAX, ..ProcessConfig::new(Stdio::inherit()) };
+    let config = ProcessConfig {
+        memory_bytes_max: MEMORY_BYTES_MAX,
+        ..ProcessConfig::new(Stdio::inherit())
+    };
     let node = NodeBuilder::new().workers(2).start().expect("workers");
     let stopper = node.stopper();
     let (done, watched) = mpsc::channel::<()>();

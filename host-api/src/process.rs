@@ -9,27 +9,22 @@
 //! **Who may touch a [`ProcessState`]**: the fiber's body for the few words it copies out; otherwise
 //! the closure of `Process::on_worker`, which the scheduler runs while the fiber stands still.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use lunatic_engine::{
     BoundCall, Frame, Hooks, Image, Instance, Limits, Prepared, RawBacktrace, RawValue, Trap,
-    TrapCode, Type, VmCtx,
-    exit_backtrace, signals,
+    TrapCode, Type, VmCtx, exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
 use lunatic_scheduler::{End, Handle, Pid, Process, Program, TimerId, Worker};
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::api::channel::ChannelTable;
 use crate::api::error::ErrorTable;
 use crate::api::wasi::WasiState;
-use crate::bind::{Call, Fault};
+use crate::bind::Call;
 use crate::config::ProcessConfig;
 use crate::exit::ExitReason;
 use crate::message::Message;
@@ -75,14 +70,10 @@ pub(crate) struct Wait {
     pub(crate) deadline: Option<Instant>,
     timer: Option<TimerId>,
     pub(crate) channel: Option<(Channel<Message>, Waiting)>,
-    pub(crate) job: Option<JobSlot>,
     /// The mailbox has been searched from its beginning.
     pub(crate) searched: bool,
     begun: bool,
 }
-
-/// Where a blocking job leaves its result.
-pub(crate) type JobSlot = Arc<Mutex<Option<Box<dyn Any + Send>>>>;
 
 impl Wait {
     /// Forgets everything; other processes get the wake-ups that were meant for this one.
@@ -400,42 +391,6 @@ impl Call<'_, '_> {
             self.state.wait.clear(self.worker);
         } else if self.state.wait.deadline.is_some() || self.state.wait.searched {
             self.state.wait = Wait::default();
-        }
-    }
-
-    /// Runs a job on the blocking pool; pending until it is done. `make` is called once.
-    pub(crate) fn blocking<T: Send + 'static>(
-        &mut self,
-        make: impl FnOnce(&mut Self) -> Result<Box<dyn FnOnce() -> T + Send>, Fault>,
-    ) -> Poll<Result<T, Fault>> {
-        if let Some(job) = &self.state.wait.job {
-            let Some(result) = job.lock().take() else { return Poll::Pending };
-            self.state.wait.job = None;
-            let result = result.downcast::<T>().unwrap_or_else(|panic| resume_unwind(panic));
-            return Poll::Ready(Ok(*result));
-        }
-        let work = match make(self) {
-            Ok(work) => work,
-            Err(fault) => return Poll::Ready(Err(fault)),
-        };
-        let slot = JobSlot::default();
-        let (done, pid) = (Arc::clone(&slot), self.state.pid());
-        let handle = self.worker.handle().clone();
-        let job = Box::new(move || {
-            // A job that panics leaves a value of another type, which its process finds below.
-            let result: Box<dyn Any + Send> = match catch_unwind(AssertUnwindSafe(work)) {
-                Ok(result) => Box::new(result),
-                Err(panic) => panic,
-            };
-            *done.lock() = Some(result);
-            handle.wake(pid);
-        });
-        match self.worker.handle().spawn_blocking(job) {
-            Ok(()) => {
-                self.state.wait.job = Some(slot);
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(Fault::new(error.to_string()))),
         }
     }
 }
