@@ -72,7 +72,7 @@ pub(crate) struct RunArguments {
     pub(crate) args: Vec<String>,
 
     /// Worker threads that run processes [default: the cores this process may use]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) workers: Option<NonZeroUsize>,
 
     /// A directory that the program may see, as HOST or HOST::GUEST

@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use lunatic_engine::{Cache, Compiled, Compiler, CompilerOptions, Image};
@@ -21,12 +22,15 @@ const FRAMES_SHOWN: usize = 32;
 
 /// Runs a program to its end.
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
     let image = load(arguments)?;
+    tracing::info!("loaded \"{}\" in {:.1?}", arguments.module.display(), begun.elapsed());
     let config = config(arguments)?;
     let stdio = config.stdio.clone();
     let node = start(arguments)?;
     stop_on_ctrl_c(&node)?;
     let reason = node.run(&image, config, ENTRY).or_fail(Code::Load)?;
+    tracing::info!("the main process {reason}, {:.1?} after the start", begun.elapsed());
     if stdio.broken_pipe() {
         return Ok(Code::Success.into());
     }

@@ -67,7 +67,7 @@ fn no_changed_byte_crashes_the_runtime() {
 #[test]
 fn text_that_is_no_module_is_refused_with_its_place() {
     run_wat("(module\n  (func (export \"_start\") i32.nonsense))")
-        .expect_refused(&["line 2", "nonsense"]);
+        .expect_refused(&["line 2", "unknown operator"]);
     run_wat("").expect_refused(&["guest.wat"]);
     run_wat("(module").expect_refused(&["line 1"]);
 }

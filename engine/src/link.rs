@@ -148,6 +148,10 @@ impl HostFunctions {
     fn nearest(&self, module: &str, name: &str) -> String {
         /// Below this two names have nothing to do with each other.
         const SIMILAR: f64 = 0.75;
+        let elsewhere = self.by_name.keys().filter(|(_, known)| *known == name).min();
+        if let Some((module, name)) = elsewhere {
+            return format!("; it knows \"{module}\" \"{name}\"");
+        }
         let wanted = format!("{module} {name}");
         self.by_name
             .keys()

@@ -7,7 +7,7 @@ use lunatic_scheduler::{Builder, End, Pid, SpawnError};
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Barrier, Mutex,
+        Arc, Barrier,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
         mpsc,
     },

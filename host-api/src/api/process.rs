@@ -63,7 +63,8 @@ host_functions! {
         Poll::Pending
     }
 
-    /// The caller's own id.
+    /// Answers the id of the process that calls. No other process, dead or alive, has the same one
+    /// for as long as a slot's generations last (2^32 reuses).
     fn process_id(call) -> Result<u64, Fault> {
         Ok(call.state.pid().as_u64())
     }
