@@ -60,7 +60,8 @@ pub(crate) struct InstanceHeader {
     pub(crate) dropped: *mut u64,
     /// The module's tables, in the block's tail.
     pub(crate) tables: *mut TableState,
-    /// References to functions that the template has none for.
+    /// References to functions that the template has none for. Boxed: hardly any process has some.
+    #[allow(clippy::box_collection, reason = "one word in every process instead of six")]
     pub(crate) funcrefs: Option<Box<HashMap<u32, Box<FuncRef>>>>,
     _reserved: usize,
     exit_frame_pointer: usize,
@@ -309,8 +310,10 @@ impl Instance {
     /// The image it was made from.
     #[must_use]
     pub fn image(&self) -> Image {
-        // SAFETY: the header holds one count of the image.
-        unsafe { Image::clone_raw(self.header.as_ref().image) }
+        // SAFETY: the header lives as long as the instance.
+        let header = unsafe { self.header.as_ref() };
+        // SAFETY: as above.
+        unsafe { Image::clone_raw(header.image) }
     }
 
     fn reductions(&self) -> Option<*mut i64> {
@@ -334,10 +337,17 @@ impl Drop for Instance {
         // SAFETY: the count that `Prepared::place` took; the image is used for the tables once more first.
         let image = unsafe { Image::from_raw(header.image) };
         for table in 0..image.table_count() {
+            let state = header.tables.wrapping_add(table);
             // SAFETY: the tail holds `table_count` states, initialised by the template.
-            unsafe { (*header.tables.add(table)).release() };
+            unsafe { (*state).release() };
         }
     }
+}
+
+/// Where the header of a context is.
+#[inline]
+fn header_before(vmctx: VmCtx) -> *mut InstanceHeader {
+    vmctx.cast::<InstanceHeader>().wrapping_sub(1)
 }
 
 /// The header of the instance that `vmctx` belongs to.
@@ -347,7 +357,7 @@ impl Drop for Instance {
 /// reference to the header is alive.
 pub(crate) unsafe fn header_of<'a>(vmctx: VmCtx) -> &'a mut InstanceHeader {
     // SAFETY: the header sits right before the context; exclusive by the caller's promise.
-    unsafe { &mut *vmctx.cast::<InstanceHeader>().sub(1) }
+    unsafe { &mut *header_before(vmctx) }
 }
 
 /// The owner that the instance of `vmctx` was made with.
@@ -357,7 +367,7 @@ pub(crate) unsafe fn header_of<'a>(vmctx: VmCtx) -> &'a mut InstanceHeader {
 #[inline]
 pub unsafe fn owner_of(vmctx: VmCtx) -> *mut () {
     // SAFETY: as `header_of`; only one word is read.
-    unsafe { (*vmctx.cast::<InstanceHeader>().sub(1)).owner }
+    unsafe { (*header_before(vmctx)).owner }
 }
 
 /// Address and length of an instance's memory, as compiled code sees them.
@@ -367,7 +377,7 @@ pub unsafe fn owner_of(vmctx: VmCtx) -> *mut () {
 #[inline]
 pub unsafe fn memory_at(vmctx: VmCtx) -> (*mut u8, usize) {
     // SAFETY: as `header_of`; only one word is read.
-    let offset = unsafe { (*vmctx.cast::<InstanceHeader>().sub(1)).memory_offset };
+    let offset = unsafe { (*header_before(vmctx)).memory_offset };
     memory_of(vmctx, offset)
 }
 

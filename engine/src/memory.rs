@@ -273,6 +273,7 @@ fn give_back(range: Range<usize>) -> usize {
 mod tests {
     use super::*;
 
+    #[allow(clippy::mut_from_ref, reason = "the slot is an address that only this test uses")]
     fn bytes(slot: &MemorySlot, len: usize) -> &mut [u8] {
         // SAFETY: the test owns the slot, which is mapped and at least `len` bytes long.
         unsafe { std::slice::from_raw_parts_mut(slot.base(), len) }

@@ -5,6 +5,7 @@
 //! hooks, and abandon the fiber when it trapped.
 
 #![allow(clippy::multiple_unsafe_ops_per_block)] // The fiber protocol: argued function by function.
+#![allow(clippy::result_large_err)] // A trap carries its backtrace; here nothing is hot.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;

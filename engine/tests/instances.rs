@@ -1,5 +1,7 @@
 //! Instances on fibers of their own: every kind of trap, the builtins, yield points, backtraces.
 
+#![allow(clippy::result_large_err)] // A trap carries its backtrace; here nothing is hot.
+
 use std::sync::Arc;
 
 use lunatic_engine::standalone::Standalone;

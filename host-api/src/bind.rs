@@ -161,8 +161,10 @@ enum Next<T> {
 /// `vmctx` is the context of the running process's instance.
 #[inline]
 unsafe fn process_of(vmctx: VmCtx) -> Process<ProcessState> {
+    // SAFETY: forwards the caller's promise.
+    let owner = unsafe { owner_of(vmctx) };
     // SAFETY: the owner of every instance of ours is its process's state, which is alive.
-    unsafe { ProcessState::handle_of(owner_of(vmctx)) }
+    unsafe { ProcessState::handle_of(owner) }
 }
 
 /// Runs a host function to its end. Called by shims, on the process's own stack.

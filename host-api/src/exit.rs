@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lunatic_engine::{Frame, Trap, describe};
+use lunatic_engine::{Frame, TrapCode, describe};
 
 /// Why a process ended.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub enum ExitReason {
     /// Compiled code could not go on.
     Trap {
         /// What went wrong.
-        trap: Trap,
+        code: TrapCode,
         /// The wasm functions on the stack, innermost first.
         frames: Vec<Frame>,
     },
@@ -67,7 +67,7 @@ impl fmt::Display for ExitReason {
         match self {
             Self::Returned => write!(f, "returned"),
             Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Trap { trap, .. } => write!(f, "trapped: {}", describe(trap.code)),
+            Self::Trap { code, .. } => write!(f, "trapped: {}", describe(*code)),
             Self::Fault { function, message, .. } => {
                 write!(f, "trapped: {function}: {message}")
             }

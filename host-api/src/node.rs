@@ -150,7 +150,7 @@ impl Node {
             first_message: None,
             is_main: true,
         };
-        if let Err(error) = start.from_outside(self.runtime.handle()) {
+        if let Err(error) = start.by_handle(self.runtime.handle()) {
             self.runtime.shutdown_and_join();
             return Err(error);
         }

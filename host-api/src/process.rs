@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunatic_engine::{
-    BoundCall, Frame, Hooks, Image, Instance, Limits, Prepared, RawBacktrace, RawValue, Trap,
-    TrapCode, Type, VmCtx, exit_backtrace, signals,
+    BoundCall, Frame, Hooks, Image, Instance, Limits, Prepared, RawBacktrace, RawValue, TrapCode,
+    Type, VmCtx, exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
 use lunatic_scheduler::{End, Handle, Pid, Process, Program, TimerId, Worker};
@@ -110,7 +110,7 @@ impl<'a> Start<'a> {
     }
 
     /// Makes the process from a thread that is no worker.
-    pub(crate) fn from_outside(self, handle: &Handle<ProcessState>) -> Result<Pid, RunError> {
+    pub(crate) fn by_handle(self, handle: &Handle<ProcessState>) -> Result<Pid, RunError> {
         let prepared = self.prepare()?;
         let extra = prepared.block_bytes();
         Ok(handle.spawn(extra, |_, me, block| self.state(prepared, me, block))?)
@@ -299,7 +299,9 @@ impl ProcessState {
                 message: "a process left without a reason".to_string(),
             }),
             End::Trapped => match fault {
-                Some(trap) => ExitReason::Trap { frames: self.frames(&trap.backtrace), trap },
+                Some(trap) => {
+                    ExitReason::Trap { code: trap.code, frames: self.frames(&trap.backtrace) }
+                }
                 None => ExitReason::HostBug { message: "a fault left no trace".to_string() },
             },
             End::Killed => ExitReason::Killed,
@@ -319,8 +321,7 @@ unsafe fn raise(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> ! {
     process.on_worker(|_, state| {
         // SAFETY: the process is inside a builtin, on this stack.
         let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
-        let trap = Trap { code, backtrace };
-        state.end(ExitReason::Trap { frames: state.frames(&backtrace), trap });
+        state.end(ExitReason::Trap { code, frames: state.frames(&backtrace) });
     });
     process.exit()
 }

@@ -11,6 +11,7 @@ const ERRORS_MAX: usize = 10_000;
 /// The errors that a process was told of, by id.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorTable {
+    #[allow(clippy::box_collection, reason = "one word in every process instead of six")]
     texts: Option<Box<HashMap<u64, String>>>,
     next: u64,
 }
