@@ -307,6 +307,14 @@ impl Instance {
         header.reductions_done + current.max(0).unsigned_abs()
     }
 
+    /// Takes reductions for work that the host did for the instance: its slice ends sooner.
+    pub fn charge(&mut self, reductions: i64) {
+        if let Some(left) = self.reductions() {
+            // SAFETY: points at the reductions global of this block; its code stands still.
+            unsafe { *left = (*left).saturating_sub(reductions) };
+        }
+    }
+
     /// The image it was made from.
     #[must_use]
     pub fn image(&self) -> Image {

@@ -280,6 +280,11 @@ impl ProcessState {
         self.me
     }
 
+    /// Makes the process pay for work that the host did for it.
+    pub(crate) fn charge(&mut self, reductions: i64) {
+        self.instance.charge(reductions);
+    }
+
     /// The module it runs.
     pub(crate) fn image(&self) -> Image {
         self.instance.image()
