@@ -34,7 +34,7 @@ const KERNELS: &str = r#"(module (memory 17)
         (local.set $n (select
           (i64.add (i64.mul (local.get $n) (i64.const 3)) (i64.const 1))
           (i64.shr_u (local.get $n) (i64.const 1))
-          (i64.eqz (i64.eqz (i64.and (local.get $n) (i64.const 1))))))
+          (i32.eqz (i64.eqz (i64.and (local.get $n) (i64.const 1))))))
         (br $collatz)))
       (br_if $outer (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 300000)))))
 

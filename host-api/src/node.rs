@@ -55,9 +55,10 @@ impl NodeBuilder {
     /// Default largest message: 64 MiB.
     pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-    /// Reductions of a slice. Chosen by measuring (`cargo xtask bench fairness`): integer code does
-    /// this in 0.1 ms, code that misses the cache at every instruction in 1 ms.
-    pub const SLICE: i64 = 200_000;
+    /// Reductions of a slice. `cargo xtask bench kernels` counts slices: ordinary code does this in
+    /// 10 us. The limit that decides is a chain of cache misses, one in five instructions and
+    /// 100 ns each, which takes 1 ms.
+    pub const SLICE: i64 = 50_000;
 
     /// All defaults: a worker for each core that this process may use.
     #[must_use]
