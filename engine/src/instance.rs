@@ -311,7 +311,8 @@ impl Instance {
     pub fn charge(&mut self, reductions: i64) {
         if let Some(left) = self.reductions() {
             // SAFETY: points at the reductions global of this block; its code stands still.
-            unsafe { *left = (*left).saturating_sub(reductions) };
+            let left = unsafe { &mut *left };
+            *left = left.saturating_sub(reductions);
         }
     }
 
