@@ -33,10 +33,6 @@ pub(crate) const BUILTINS: usize =
 /// Stands for "this module has none" where an offset into the `VMContext` is kept.
 pub(crate) const NOWHERE: usize = usize::MAX;
 
-/// `memory.init` and friends name a segment by index; this one, which no module can have, is the
-/// trapdoor of the yield points (see `meter.rs`).
-pub(crate) const YIELD_TRAPDOOR: u32 = u32::MAX;
-
 /// A reference to a function as compiled code sees it: 32 bytes, compared by address.
 #[repr(C)]
 #[derive(Clone, Copy)]

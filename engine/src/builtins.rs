@@ -17,11 +17,12 @@
 use wasmer::sys::vm::{TrapCode, VMBuiltinFunctionIndex as Index};
 use wasmer_types::FunctionIndex;
 
-use crate::abi::{BUILTINS, FuncRef, VmCtx, YIELD_TRAPDOOR};
+use crate::abi::{BUILTINS, FuncRef, VmCtx};
 use crate::exit_thunk;
 use crate::image::is_null_function;
 use crate::instance::{InstanceHeader, header_of, memory_at};
 use crate::memory::PAGE_BYTES;
+use crate::meter::YIELD_SEGMENT;
 use crate::table::TableState;
 
 /// Bytes of a bulk operation between two looks at the slice.
@@ -204,7 +205,7 @@ unsafe extern "C" fn memory_init(
 
 /// `data.drop`, and through an index that no module can have the yield point of `meter.rs`.
 unsafe extern "C" fn data_drop(vmctx: VmCtx, segment: u32) {
-    if segment == YIELD_TRAPDOOR {
+    if segment == YIELD_SEGMENT {
         return yield_point(vmctx);
     }
     // SAFETY: see the head of the file.
