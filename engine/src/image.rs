@@ -3,7 +3,7 @@
 //!
 //! The *template* is the instance's block (see `abi.rs`) as it looks at start, in which every word
 //! that points into the block itself holds an offset; `relocations` lists those words. The initial
-//! memory is kept as the byte runs that are not zero.
+//! memory is the business of `data.rs`.
 
 use std::collections::{HashMap, HashSet};
 use std::ptr::NonNull;
@@ -22,9 +22,11 @@ use crate::abi::{FuncRef, NOWHERE, POINTER_BYTES, assert_layout};
 use crate::builtins;
 use crate::code_map::Registration;
 use crate::compile::Compiled;
+use crate::data::InitialData;
 use crate::instance::HEADER_BYTES;
 use crate::link::{HostFunctions, LinkError};
 use crate::memory::PAGE_BYTES;
+use crate::os::OS_PAGE_BYTES;
 use crate::table::TableState;
 
 /// Most elements of one table, whatever the module says.
@@ -34,9 +36,6 @@ pub(crate) const TABLE_ELEMENTS_MAX: u32 = 10_000_000;
 pub(crate) fn is_null_function(index: FunctionIndex) -> bool {
     index.as_u32() == u32::MAX
 }
-
-/// Granularity in which the initial memory is looked at.
-const RUN_BYTES: usize = 4096;
 
 /// A module that is linked with the host's functions and ready to become instances. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -54,7 +53,7 @@ pub(crate) struct ImageInner {
     relocations: Box<[u32]>,
     layout: Layout,
     memory: MemoryPlan,
-    data: Box<[DataRun]>,
+    data: InitialData,
     exports: HashMap<String, ExportIndex>,
     start: Option<Callable>,
     /// Function references that the template holds: function index to offset in the block.
@@ -82,13 +81,6 @@ pub(crate) struct MemoryPlan {
     pub(crate) pages_max: usize,
     /// From the `VMContext`; `NOWHERE` for a module without memory.
     pub(crate) definition_offset: usize,
-}
-
-/// Bytes of the initial memory that are not zero.
-#[derive(Debug)]
-struct DataRun {
-    offset: usize,
-    bytes: Box<[u8]>,
 }
 
 /// A function of an image, ready to be called in an instance of that image.
@@ -191,16 +183,9 @@ impl Image {
         }
     }
 
-    /// Copies the initial data into a zeroed memory.
-    ///
-    /// # Safety
-    /// `memory` is at least as long as the plan's minimum.
-    pub(crate) unsafe fn place_data(&self, memory: *mut u8) {
-        for run in &self.0.data {
-            let to = memory.wrapping_add(run.offset);
-            // SAFETY: the builder checked that the run lies inside the minimum.
-            unsafe { run.bytes.as_ptr().copy_to_nonoverlapping(to, run.bytes.len()) };
-        }
+    /// What an instance's memory holds at the start.
+    pub(crate) fn data(&self) -> &InitialData {
+        &self.0.data
     }
 
     pub(crate) fn memory_plan(&self) -> MemoryPlan {
@@ -219,37 +204,16 @@ impl Image {
         block.as_ptr().wrapping_add(self.0.layout.tables).cast()
     }
 
-    pub(crate) fn table_count(&self) -> usize {
-        self.0.layout.table_count
-    }
-
-    /// One more count, as a raw pointer.
-    pub(crate) fn to_raw(&self) -> *const ImageInner {
-        Arc::into_raw(Arc::clone(&self.0))
-    }
-
-    /// Takes back what [`Self::to_raw`] gave.
-    ///
-    /// # Safety
-    /// Once for each pointer.
-    pub(crate) unsafe fn from_raw(raw: *const ImageInner) -> Self {
-        // SAFETY: forwards the caller's promise.
-        Self(unsafe { Arc::from_raw(raw) })
-    }
-
-    /// One more count beside the one that `raw` stands for.
-    ///
-    /// # Safety
-    /// `raw` came from [`Self::to_raw`] and was not taken back.
-    pub(crate) unsafe fn clone_raw(raw: *const ImageInner) -> Self {
-        // SAFETY: forwards the caller's promise.
-        unsafe { Arc::increment_strong_count(raw) };
-        // SAFETY: the count just made.
-        Self(unsafe { Arc::from_raw(raw) })
+    pub(crate) fn as_ptr(&self) -> *const ImageInner {
+        Arc::as_ptr(&self.0)
     }
 }
 
 impl ImageInner {
+    pub(crate) fn table_count(&self) -> usize {
+        self.layout.table_count
+    }
+
     /// Offset of the reference that the template holds for a function.
     pub(crate) fn funcref_offset(&self, function: u32) -> Option<u32> {
         self.funcrefs.get(&function).copied()
@@ -368,7 +332,7 @@ fn build(compiled: Compiled, host: &HostFunctions) -> Result<ImageInner, LinkErr
             table_count: module.tables.len(),
         },
         memory,
-        data: data.into(),
+        data,
         exports: module.exports.iter().map(|(name, &index)| (name.clone(), index)).collect(),
         start,
         funcrefs,
@@ -617,8 +581,8 @@ impl Builder<'_> {
     }
 
     /// Applies the active data segments and keeps what is not zero.
-    fn data(&self, plan: &MemoryPlan) -> Result<Vec<DataRun>, LinkError> {
-        let mut pages: HashMap<usize, Box<[u8; RUN_BYTES]>> = HashMap::new();
+    fn data(&self, plan: &MemoryPlan) -> Result<InitialData, LinkError> {
+        let mut pages: HashMap<usize, Box<[u8; OS_PAGE_BYTES]>> = HashMap::new();
         for segment in self.compiled.artifact().data_initializers() {
             let start = self.evaluate_offset(&segment.location().offset_expr())?;
             let bytes = segment.data();
@@ -634,15 +598,15 @@ impl Builder<'_> {
             let mut at = start;
             let mut rest = bytes;
             while !rest.is_empty() {
-                let (page, offset) = (at / RUN_BYTES, at % RUN_BYTES);
-                let (now, later) = rest.split_at(rest.len().min(RUN_BYTES - offset));
-                let page = pages.entry(page).or_insert_with(|| Box::new([0; RUN_BYTES]));
+                let (page, offset) = (at / OS_PAGE_BYTES, at % OS_PAGE_BYTES);
+                let (now, later) = rest.split_at(rest.len().min(OS_PAGE_BYTES - offset));
+                let page = pages.entry(page).or_insert_with(|| Box::new([0; OS_PAGE_BYTES]));
                 page[offset..offset + now.len()].copy_from_slice(now);
                 at += now.len();
                 rest = later;
             }
         }
-        Ok(runs(pages))
+        Ok(InitialData::new(pages))
     }
 
     fn reductions_offset(&self) -> usize {
@@ -662,18 +626,4 @@ impl Builder<'_> {
         }
         template
     }
-}
-
-/// Sorted runs without the zeroes at the ends of each page.
-fn runs(pages: HashMap<usize, Box<[u8; RUN_BYTES]>>) -> Vec<DataRun> {
-    let mut runs: Vec<DataRun> = pages
-        .into_iter()
-        .filter_map(|(page, bytes)| {
-            let first = bytes.iter().position(|&byte| byte != 0)?;
-            let last = bytes.iter().rposition(|&byte| byte != 0)?;
-            Some(DataRun { offset: page * RUN_BYTES + first, bytes: bytes[first..=last].into() })
-        })
-        .collect();
-    runs.sort_by_key(|run| run.offset);
-    runs
 }

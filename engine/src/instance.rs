@@ -41,7 +41,8 @@ pub struct Hooks {
 pub(crate) struct InstanceHeader {
     pub(crate) owner: *mut (),
     pub(crate) hooks: &'static Hooks,
-    /// An `Arc` of the image, as a raw pointer: one count is ours.
+    /// Outlives the instance, as `Prepared::place` demands: a count of each instance's own would be
+    /// one word that all workers write at every spawn and every end.
     image: *const ImageInner,
     pool: *const MemoryPool,
     /// Lives while `pool` is not null; `None` for a module without memory or with an empty one.
@@ -63,7 +64,6 @@ pub(crate) struct InstanceHeader {
     /// References to functions that the template has none for. Boxed: hardly any process has some.
     #[allow(clippy::box_collection, reason = "one word in every process instead of six")]
     pub(crate) funcrefs: Option<Box<HashMap<u32, Box<FuncRef>>>>,
-    _reserved: usize,
     exit_frame_pointer: usize,
     exit_stack_pointer: usize,
 }
@@ -164,7 +164,7 @@ impl<'a> Prepared<'a> {
     /// # Safety
     /// - `block` is aligned to 16, holds [`Self::block_bytes`] bytes, and nobody else uses it until
     ///   the instance is dropped.
-    /// - The pool outlives the instance.
+    /// - The image and the pool outlive the instance.
     /// - `hooks` can be called with `owner` while compiled code runs.
     pub unsafe fn place(
         mut self,
@@ -182,7 +182,7 @@ impl<'a> Prepared<'a> {
         let fresh = InstanceHeader {
             owner,
             hooks,
-            image: image.to_raw(),
+            image: image.as_ptr(),
             pool: self.pool,
             slot: self.slot.take(),
             pages_max: plan.pages_max.min(self.limits.memory_bytes_max / PAGE_BYTES),
@@ -193,7 +193,6 @@ impl<'a> Prepared<'a> {
             dropped: image.dropped_in(block),
             tables: image.tables_in(block),
             funcrefs: None,
-            _reserved: 0,
             exit_frame_pointer: 0,
             exit_stack_pointer: 0,
         };
@@ -268,9 +267,10 @@ impl Instance {
     fn place_memory(&mut self, bytes: usize, image: &Image) {
         // SAFETY: written by `Prepared::place`, exclusively ours.
         let header = unsafe { self.header.as_mut() };
-        if let Some(slot) = &header.slot {
-            // SAFETY: the slot is zeroed and at least `bytes` long; the image's data lie inside.
-            unsafe { image.place_data(slot.base()) };
+        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
+        let pool = unsafe { &*header.pool };
+        if let Some(slot) = &mut header.slot {
+            pool.prepare(slot, Some(image.data()));
             set_memory(self.vmctx(), header.memory_offset, slot.base(), bytes);
         }
     }
@@ -316,15 +316,6 @@ impl Instance {
         }
     }
 
-    /// The image it was made from.
-    #[must_use]
-    pub fn image(&self) -> Image {
-        // SAFETY: the header lives as long as the instance.
-        let header = unsafe { self.header.as_ref() };
-        // SAFETY: as above.
-        unsafe { Image::clone_raw(header.image) }
-    }
-
     fn reductions(&self) -> Option<*mut i64> {
         // SAFETY: the header lives as long as the instance.
         let offset = unsafe { self.header.as_ref().reductions_offset };
@@ -343,9 +334,7 @@ impl Drop for Instance {
             pool.release(slot, length);
         }
         header.funcrefs = None;
-        // SAFETY: the count that `Prepared::place` took; the image is used for the tables once more first.
-        let image = unsafe { Image::from_raw(header.image) };
-        for table in 0..image.table_count() {
+        for table in 0..header.image().table_count() {
             let state = header.tables.wrapping_add(table);
             // SAFETY: the tail holds `table_count` states, initialised by the template.
             unsafe { (*state).release() };
@@ -424,7 +413,7 @@ impl InstanceHeader {
 
     /// The process image.
     pub(crate) fn image(&self) -> &ImageInner {
-        // SAFETY: the header holds one count of the image.
+        // SAFETY: the image outlives the instance, as `Prepared::place` demands.
         unsafe { &*self.image }
     }
 
@@ -445,7 +434,11 @@ impl InstanceHeader {
                 pool.grow(slot, length, new_length).ok()?;
                 slot.base()
             }
-            none => none.insert(pool.allocate(new_length).ok()?).base(),
+            none => {
+                let mut slot = pool.allocate(new_length).ok()?;
+                pool.prepare(&mut slot, None);
+                none.insert(slot).base()
+            }
         };
         if self.memory_offset != NOWHERE {
             set_memory(vmctx, self.memory_offset, base, new_length);

@@ -16,6 +16,7 @@ mod builtins;
 mod cache;
 mod code_map;
 mod compile;
+mod data;
 mod image;
 mod instance;
 mod link;
@@ -39,6 +40,7 @@ pub use instance::{
 };
 pub use link::{HostFunction, HostFunctions, LinkError};
 pub use memory::{MEMORY_BYTES_MAX, MemoryError, MemoryPool, PAGE_BYTES};
+pub use os::do_without_page_guards;
 pub use traps::{BACKTRACE_FRAMES_MAX, Frame, RawBacktrace, Trap, TrapCode, describe};
 pub use validate::LoadError;
 pub use wasmer_types::{FunctionType, RawValue, Type};

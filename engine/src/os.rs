@@ -5,9 +5,14 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The size of a page on every target we run on with 4 KiB pages; others only lose precision.
-const OS_PAGE_BYTES: usize = 4096;
+pub(crate) const OS_PAGE_BYTES: usize = 4096;
+
+/// `madvise` advices of Linux 6.13, not yet in every libc.
+const MADV_GUARD_INSTALL: libc::c_int = 102;
+const MADV_GUARD_REMOVE: libc::c_int = 103;
 
 /// Reserves zeroed, readable and writable address space that takes memory only when touched.
 /// `None` if the address space is used up.
@@ -51,6 +56,38 @@ pub(crate) fn discard(range: Range<usize>) {
     assert_eq!(result, 0, "giving back pages of our own mapping cannot fail");
 }
 
+/// Whether single pages can be marked as guards, and told from dirty ones afterwards (Linux 6.15).
+pub(crate) fn guards_pages() -> bool {
+    // Relaxed: set before the first memory is made, if at all.
+    !WITHOUT_GUARDS.load(Ordering::Relaxed) && pagemap().is_some_and(|pagemap| pagemap.knows_guards)
+}
+
+/// For tests: what an older kernel would do.
+static WITHOUT_GUARDS: AtomicBool = AtomicBool::new(false);
+
+/// Goes without marks in page tables from now on, as on kernels before 6.15. For tests of that way,
+/// before the first memory is made.
+pub fn do_without_page_guards() {
+    // Relaxed: as where it is read.
+    WITHOUT_GUARDS.store(true, Ordering::Relaxed);
+}
+
+/// Marks pages: touching them is a fault until the mark is lifted. What was in them is lost. False
+/// if the system cannot.
+pub(crate) fn install_guard(range: Range<usize>) -> bool {
+    advise(range, MADV_GUARD_INSTALL)
+}
+
+/// Lifts the marks of a range; pages without one stay as they are. Async-signal-safe.
+pub(crate) fn remove_guard(range: Range<usize>) -> bool {
+    advise(range, MADV_GUARD_REMOVE)
+}
+
+fn advise(range: Range<usize>, advice: libc::c_int) -> bool {
+    // SAFETY: the range lies in a private anonymous mapping of ours, whose pages the callers own.
+    unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), advice) == 0 }
+}
+
 /// `struct pm_scan_arg` of linux/fs.h.
 #[repr(C)]
 struct ScanArguments {
@@ -82,6 +119,8 @@ const PAGEMAP_SCAN: libc::c_ulong =
     (3 << 30) | ((size_of::<ScanArguments>() as libc::c_ulong) << 16) | ((b'f' as u64) << 8) | 16;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
+/// Linux 6.15; marked pages are "swapped" as well.
+const PAGE_IS_GUARD: u64 = 1 << 8;
 
 /// Regions asked for in one system call; a small process has two or three.
 const REGIONS: usize = 16;
@@ -92,6 +131,7 @@ pub(crate) fn for_each_present(range: Range<usize>, mut visit: impl FnMut(Range<
     let Some(pagemap) = pagemap() else {
         return visit(range);
     };
+    let guard = if pagemap.knows_guards { PAGE_IS_GUARD } else { 0 };
     let end = range.end.next_multiple_of(OS_PAGE_BYTES);
     let mut from = range.start;
     while from < end {
@@ -105,13 +145,15 @@ pub(crate) fn for_each_present(range: Range<usize>, mut visit: impl FnMut(Range<
             regions: regions.as_mut_ptr() as u64,
             regions_len: REGIONS as u64,
             pages_max: 0,
-            category_inverted: 0,
-            category_mask: 0,
+            // All pages without the mark that are present or swapped.
+            category_inverted: guard,
+            category_mask: guard,
             category_any_of_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
         };
         // SAFETY: the structure has the kernel's layout and names an array of REGIONS regions.
-        let found = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arguments) };
+        let found =
+            unsafe { libc::ioctl(pagemap.file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arguments) };
         let Ok(found) = usize::try_from(found) else {
             return visit(from..range.end);
         };
@@ -122,13 +164,33 @@ pub(crate) fn for_each_present(range: Range<usize>, mut visit: impl FnMut(Range<
     }
 }
 
-/// The file that answers `PAGEMAP_SCAN`, if this kernel does (6.7 and later).
-fn pagemap() -> Option<&'static File> {
-    static PAGEMAP: OnceLock<Option<File>> = OnceLock::new();
-    PAGEMAP.get_or_init(|| File::open("/proc/self/pagemap").ok().filter(answers_scans)).as_ref()
+/// What answers `PAGEMAP_SCAN`.
+struct Pagemap {
+    file: File,
+    knows_guards: bool,
 }
 
-fn answers_scans(pagemap: &File) -> bool {
+/// The file, if this kernel answers (6.7 and later).
+fn pagemap() -> Option<&'static Pagemap> {
+    static PAGEMAP: OnceLock<Option<Pagemap>> = OnceLock::new();
+    PAGEMAP
+        .get_or_init(|| {
+            let file = File::open("/proc/self/pagemap").ok()?;
+            answers(&file, PAGE_IS_PRESENT).then(|| {
+                let knows_guards = page_bytes() == OS_PAGE_BYTES && answers(&file, PAGE_IS_GUARD);
+                Pagemap { file, knows_guards }
+            })
+        })
+        .as_ref()
+}
+
+fn page_bytes() -> usize {
+    // SAFETY: no preconditions.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0)
+}
+
+/// Whether scans for this category are understood.
+fn answers(pagemap: &File, category: u64) -> bool {
     let mut nothing = ScanArguments {
         size: size_of::<ScanArguments>() as u64,
         flags: 0,
@@ -139,7 +201,7 @@ fn answers_scans(pagemap: &File) -> bool {
         regions_len: 0,
         pages_max: 0,
         category_inverted: 0,
-        category_mask: 0,
+        category_mask: category,
         category_any_of_mask: 0,
         return_mask: 0,
     };

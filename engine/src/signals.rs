@@ -23,8 +23,8 @@ use parking_lot::RwLock;
 use wasmer::sys::vm::TrapCode;
 use wasmer_compiler::FRAME_INFO;
 
-use crate::code_map;
 use crate::traps::{MachinePoint, RawBacktrace, Trap, walk};
+use crate::{code_map, memory};
 
 /// The fiber that a thread is running, as its owner describes it.
 pub struct FiberAtFault {
@@ -144,11 +144,28 @@ unsafe extern "C" fn on_fault(
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
+    let errno = Errno::save();
     // SAFETY: the kernel passes valid pointers to the signal's information and context.
     let handled = unsafe { handle(signal, &*info, &mut *context.cast::<libc::ucontext_t>()) };
     if !handled {
         // SAFETY: forwards exactly what the kernel passed.
         unsafe { forward(signal, info, context) };
+    }
+    errno.restore();
+}
+
+/// The interrupted code's `errno`, which system calls of the handler may change.
+struct Errno(libc::c_int);
+
+impl Errno {
+    fn save() -> Self {
+        // SAFETY: the calling thread's own word.
+        Self(unsafe { *libc::__errno_location() })
+    }
+
+    fn restore(self) {
+        // SAFETY: as above.
+        unsafe { *libc::__errno_location() = self.0 };
     }
 }
 
@@ -156,6 +173,9 @@ fn handle(signal: libc::c_int, info: &libc::siginfo_t, context: &mut libc::ucont
     // A signal sent by a process (kill) says nothing about this code.
     if info.si_code <= 0 {
         return false;
+    }
+    if signal == libc::SIGSEGV && memory::resolve_fault(fault_address(info)) {
+        return true;
     }
     let Some(fiber) = HOOKS.read().iter().find_map(|hook| hook()) else { return false };
     let at = machine_point(context);

@@ -38,6 +38,7 @@ pub struct Standalone {
     instance: Option<Instance>,
     block: Block,
     fiber: Box<Cell<Running>>,
+    image: Image,
     _pool: std::sync::Arc<MemoryPool>,
 }
 
@@ -102,11 +103,16 @@ impl Standalone {
         let idle = Running { yielder: std::ptr::null(), handler: None, stack: (0, 0), yields: 0 };
         let fiber = Box::new(Cell::new(idle));
         let owner = std::ptr::from_ref(&*fiber).cast_mut().cast();
-        // SAFETY: the block is fresh and lives as long as the instance, like the pool; the hooks
+        // SAFETY: the block is fresh and lives as long as the instance, like image and pool; the hooks
         // below expect the cell as their owner.
         let instance = unsafe { prepared.place(block.memory, owner, &HOOKS) };
-        let mut standalone =
-            Self { instance: Some(instance), block, fiber, _pool: std::sync::Arc::clone(pool) };
+        let mut standalone = Self {
+            instance: Some(instance),
+            image: image.clone(),
+            block,
+            fiber,
+            _pool: std::sync::Arc::clone(pool),
+        };
         if let Some(start) = image.start()
             && let Err(trap) = standalone.call(start, &mut [])
         {
@@ -118,6 +124,12 @@ impl Standalone {
     /// The instance.
     pub fn instance(&self) -> &Instance {
         self.instance.as_ref().expect("taken only when dropped")
+    }
+
+    /// What the instance was made from.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
     }
 
     /// How often the calls so far came to the end of a slice.
@@ -135,8 +147,7 @@ impl Standalone {
     /// When `values` is shorter than the function's arguments or results.
     pub fn call(&mut self, function: Callable, values: &mut [RawValue]) -> Result<(), Trap> {
         let instance = self.instance.as_ref().expect("taken only when dropped");
-        let image = instance.image();
-        let ty = image.function_type(function);
+        let ty = self.image.function_type(function);
         assert!(values.len() >= ty.params().len().max(ty.results().len()));
         let cell: *const Cell<Running> = &raw const *self.fiber;
         let instance = instance.bind(function);

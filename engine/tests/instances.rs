@@ -23,7 +23,7 @@ fn start(wat: &str) -> Standalone {
 }
 
 fn call(process: &mut Standalone, name: &str, arguments: &[i64]) -> Result<i64, Trap> {
-    let function = process.instance().image().function(name).expect("an export");
+    let function = process.image().function(name).expect("an export");
     let mut values = [RawValue::from(0_i64); 4];
     for (value, &argument) in values.iter_mut().zip(arguments) {
         *value = RawValue::from(argument);

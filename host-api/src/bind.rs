@@ -9,11 +9,16 @@
 //!   worker's own stack, and there catches panics. If the answer is "pending" it parks the process
 //!   and asks again; it owns nothing while it does.
 //!
+//! A function marked `[short]` stays on the process's stack if that has [`SHORT_ROOM`] bytes left:
+//! for those that cost no more than the change of stacks would. They must not call what uses the
+//! stack freely (logging, formatting, system calls with large buffers).
+//!
 //! A function takes `&mut Call` and guest types; it returns `Result<T, Fault>`, or
 //! `Poll<Result<T, Fault>>` if it may wait. A [`Fault`] ends the process: it is for what no correct
 //! guest does. Errors that a guest can handle are values of the interface.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
@@ -26,7 +31,7 @@ use crate::process::ProcessState;
 
 /// A host function was used against its contract: ends the calling process with this message.
 #[derive(Debug)]
-pub(crate) struct Fault(FaultKind);
+pub(crate) struct Fault(Box<FaultKind>);
 
 #[derive(Debug)]
 enum FaultKind {
@@ -39,12 +44,13 @@ impl Fault {
     /// The process broke the contract in this way.
     #[cold]
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(FaultKind::Message(message.into()))
+        Self(Box::new(FaultKind::Message(message.into())))
     }
 
     /// The process ends by its own will.
+    #[cold]
     pub(crate) fn exit(code: u32) -> Self {
-        Self(FaultKind::Exit(code))
+        Self(Box::new(FaultKind::Exit(code)))
     }
 }
 
@@ -119,12 +125,15 @@ impl GuestResult for () {
 pub(crate) trait Answer {
     /// What the guest gets.
     type Value: GuestResult;
+    /// Whether the answer may be "pending".
+    const WAITS: bool;
     /// The common form.
     fn into_poll(self) -> Poll<Result<Self::Value, Fault>>;
 }
 
 impl<T: GuestResult> Answer for Result<T, Fault> {
     type Value = T;
+    const WAITS: bool = false;
     fn into_poll(self) -> Poll<Result<T, Fault>> {
         Poll::Ready(self)
     }
@@ -132,6 +141,7 @@ impl<T: GuestResult> Answer for Result<T, Fault> {
 
 impl<T: GuestResult> Answer for Poll<Result<T, Fault>> {
     type Value = T;
+    const WAITS: bool = true;
     fn into_poll(self) -> Self {
         self
     }
@@ -148,10 +158,15 @@ pub struct FunctionDoc {
     pub doc: &'static str,
 }
 
+/// What a `[short]` function may use of a process's stack. Ten times what they do use: a panic must
+/// find room, too.
+const SHORT_ROOM: usize = 32 * 1024;
+
 /// What the shim does next.
 enum Next<T> {
     Return(T),
     Park,
+    Yield,
     Leave,
 }
 
@@ -171,7 +186,7 @@ unsafe fn process_of(vmctx: VmCtx) -> Process<ProcessState> {
 ///
 /// # Safety
 /// `vmctx` is the context of the running process's instance.
-#[inline]
+#[inline(never)]
 pub(crate) unsafe fn run<A: Answer>(
     vmctx: VmCtx,
     name: &'static str,
@@ -182,66 +197,181 @@ pub(crate) unsafe fn run<A: Answer>(
     loop {
         let next = process.on_worker(|worker, state| {
             tracing::trace!(target: "lunatic::call", process = process.pid().as_u64(), name);
-            // SAFETY: the instance stands still while its host call runs, and this is the only
-            // access to its memory meanwhile.
-            let memory = unsafe { GuestMemory::new(vmctx) };
-            let answer = catch_unwind(AssertUnwindSafe(|| {
-                let mut call = Call { state: &mut *state, worker, memory };
-                let answer = function(&mut call).into_poll();
-                match answer {
-                    Poll::Pending => call.begin_wait(),
-                    Poll::Ready(_) => call.end_wait(),
-                }
-                answer
-            }));
-            match answer {
-                Ok(Poll::Ready(Ok(value))) => Next::Return(value),
-                Ok(Poll::Pending) => Next::Park,
-                Ok(Poll::Ready(Err(fault))) => {
-                    let reason = fault_reason(vmctx, process, state, name, fault);
-                    state.end(reason);
-                    Next::Leave
-                }
-                Err(panic) => {
-                    state.end(ExitReason::HostBug { message: panic_text(name, &*panic) });
-                    Next::Leave
-                }
-            }
+            // SAFETY: forwards the caller's promise.
+            unsafe { step(vmctx, worker, state, name, &function) }
         });
         match next {
             Next::Return(value) => return value.into_abi(),
-            Next::Park => process.park(),
-            Next::Leave => process.exit(),
+            other => rest(process, &other),
+        }
+    }
+}
+
+/// Runs a `[short]` host function to its end. Called by shims, on the process's own stack.
+///
+/// # Safety
+/// `vmctx` is the context of the running process's instance.
+#[inline(always)]
+pub(crate) unsafe fn run_short<A: Answer>(
+    vmctx: VmCtx,
+    name: &'static str,
+    function: impl Fn(&mut Call<'_, '_>) -> A,
+) -> <A::Value as GuestResult>::Abi {
+    loop {
+        // SAFETY: forwards the caller's promise.
+        let owner = unsafe { owner_of(vmctx) }.cast::<ProcessState>();
+        // SAFETY: the owner of every instance of ours is its process's state, which is alive; one
+        // word is read.
+        if !unsafe { (*owner).short_calls }.have_room() {
+            // SAFETY: forwards the caller's promise.
+            return unsafe { run(vmctx, name, &function) };
+        }
+        let next = if A::WAITS {
+            // SAFETY: forwards the caller's promise.
+            unsafe { step_apart(vmctx, owner, name, &function) }
+        } else {
+            // SAFETY: forwards the caller's promise; nothing suspends, as the answer does not wait.
+            unsafe { step_here(vmctx, owner, name, &function) }
+        };
+        match next {
+            Next::Return(value) => return value.into_abi(),
+            // SAFETY: forwards the caller's promise.
+            other => rest(unsafe { process_of(vmctx) }, &other),
+        }
+    }
+}
+
+/// Suspends, for as long or as short as the step asked for.
+#[inline(never)]
+fn rest<T>(process: Process<ProcessState>, next: &Next<T>) {
+    match next {
+        Next::Park => process.park(),
+        Next::Yield => process.yield_now(),
+        Next::Leave | Next::Return(_) => process.exit(),
+    }
+}
+
+/// Where a process's short calls may stay on its stack.
+#[derive(Clone, Copy)]
+pub(crate) struct ShortCalls {
+    /// Above this address there is [`SHORT_ROOM`].
+    above: usize,
+}
+
+impl ShortCalls {
+    /// On this stack, unless calls are logged: that takes more.
+    pub(crate) fn on(stack: &Range<usize>) -> Self {
+        let logged = tracing::enabled!(target: "lunatic::call", tracing::Level::TRACE);
+        Self { above: if logged { usize::MAX } else { stack.start + SHORT_ROOM } }
+    }
+
+    #[inline(always)]
+    fn have_room(self) -> bool {
+        let here = 0u8;
+        (&raw const here) as usize > self.above
+    }
+}
+
+/// A step on the process's stack, apart from the loop that suspends: so that no address of a
+/// thread-local lives across a suspension.
+///
+/// # Safety
+/// As [`step_here`].
+#[inline(never)]
+unsafe fn step_apart<A: Answer>(
+    vmctx: VmCtx,
+    owner: *mut ProcessState,
+    name: &'static str,
+    function: &impl Fn(&mut Call<'_, '_>) -> A,
+) -> Next<A::Value> {
+    // SAFETY: forwards the caller's promise; nothing here suspends.
+    unsafe { step_here(vmctx, owner, name, function) }
+}
+
+/// A step on the process's stack.
+///
+/// # Safety
+/// `vmctx` and `owner` are the running process's, the stack has room, and this is not inlined into
+/// what suspends.
+#[inline(always)]
+unsafe fn step_here<A: Answer>(
+    vmctx: VmCtx,
+    owner: *mut ProcessState,
+    name: &'static str,
+    function: &impl Fn(&mut Call<'_, '_>) -> A,
+) -> Next<A::Value> {
+    // SAFETY: forwards the caller's promise; nobody else refers to the state of a running process.
+    let state = unsafe { &mut *owner };
+    // SAFETY: forwards the caller's promise.
+    let worker = unsafe { state.me().worker_here() };
+    // SAFETY: forwards the caller's promise.
+    unsafe { step(vmctx, &worker, state, name, function) }
+}
+
+/// Asks the function once.
+///
+/// # Safety
+/// `vmctx` is the context of the running process's instance, whose code stands still meanwhile.
+#[inline(always)]
+unsafe fn step<A: Answer>(
+    vmctx: VmCtx,
+    worker: &Worker<'_, ProcessState>,
+    state: &mut ProcessState,
+    name: &'static str,
+    function: &impl Fn(&mut Call<'_, '_>) -> A,
+) -> Next<A::Value> {
+    // SAFETY: the instance stands still while its host call runs, and this is the only access to
+    // its memory meanwhile.
+    let memory = unsafe { GuestMemory::new(vmctx) };
+    let answer = catch_unwind(AssertUnwindSafe(|| {
+        let mut call = Call { state: &mut *state, worker, memory };
+        let answer = function(&mut call).into_poll();
+        if A::WAITS {
+            match answer {
+                Poll::Pending => call.begin_wait(),
+                Poll::Ready(_) => call.end_wait(),
+            }
+        }
+        answer
+    }));
+    match answer {
+        Ok(Poll::Ready(Ok(value))) => Next::Return(value),
+        Ok(Poll::Pending) if state.wait.yields => Next::Yield,
+        Ok(Poll::Pending) => Next::Park,
+        Ok(Poll::Ready(Err(fault))) => {
+            fault_ends(vmctx, state, name, fault);
+            Next::Leave
+        }
+        Err(panic) => {
+            panic_ends(state, name, &*panic);
+            Next::Leave
         }
     }
 }
 
 #[cold]
-fn fault_reason(
-    vmctx: VmCtx,
-    process: Process<ProcessState>,
-    state: &ProcessState,
-    function: &'static str,
-    fault: Fault,
-) -> ExitReason {
-    match fault.0 {
+#[inline(never)]
+fn fault_ends(vmctx: VmCtx, state: &mut ProcessState, function: &'static str, fault: Fault) {
+    let reason = match *fault.0 {
         FaultKind::Exit(code) => ExitReason::Code(code),
         FaultKind::Message(message) => {
             // SAFETY: the process is inside a host function, on this stack.
-            let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
+            let backtrace = unsafe { exit_backtrace(vmctx, &state.me().stack()) };
             ExitReason::Fault { function, message, frames: state.frames(&backtrace) }
         }
-    }
+    };
+    state.end(reason);
 }
 
 #[cold]
-fn panic_text(function: &str, panic: &(dyn Any + Send)) -> String {
+#[inline(never)]
+fn panic_ends(state: &mut ProcessState, function: &str, panic: &(dyn Any + Send)) {
     let text = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a panic without a message");
-    format!("{function}: {text}")
+    state.end(ExitReason::HostBug { message: format!("{function}: {text}") });
 }
 
 /// Defines host functions and their table.
@@ -261,7 +391,8 @@ macro_rules! host_functions {
         $visibility:vis $table:ident: $module:literal;
         $(
             $(#[doc = $doc:expr])*
-            fn $name:ident($call:ident $(, $arg:ident: $ty:ty)* $(,)?) -> $answer:ty $body:block
+            $([$place:ident])? fn $name:ident($call:ident $(, $arg:ident: $ty:ty)* $(,)?)
+                -> $answer:ty $body:block
         )*
     ) => {
         $(#[doc = $module_doc])*
@@ -315,7 +446,7 @@ macro_rules! host_functions {
                     {
                         // SAFETY: compiled code passes the context of the running instance.
                         unsafe {
-                            $crate::bind::run(
+                            $crate::bind::runner!($($place)?)(
                                 vmctx,
                                 concat!($module, "::", stringify!($name)),
                                 |call| super::super::$name(
@@ -331,3 +462,14 @@ macro_rules! host_functions {
     };
 }
 pub(crate) use host_functions;
+
+/// What runs a function with this mark.
+macro_rules! runner {
+    () => {
+        $crate::bind::run
+    };
+    (short) => {
+        $crate::bind::run_short
+    };
+}
+pub(crate) use runner;

@@ -1,7 +1,11 @@
 //! What a process is given: arguments, environment, standard streams, limits.
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use lunatic_engine::MEMORY_BYTES_MAX;
 
+use crate::kept::Kept;
 use crate::stdio::Stdio;
 
 /// Rights and limits of a process; its children share them unless told otherwise.
@@ -31,6 +35,26 @@ impl ProcessConfig {
             dirs: Vec::new(),
             stdio,
             memory_bytes_max: MEMORY_BYTES_MAX,
+        }
+    }
+}
+
+/// A process's configuration.
+#[derive(Clone)]
+pub(crate) enum ConfigRef {
+    /// The main process's, which all inherit that were not given another.
+    Main(Kept<ProcessConfig>),
+    /// One that was made for it.
+    #[allow(dead_code, reason = "until processes can make configurations")]
+    Own(Arc<ProcessConfig>),
+}
+
+impl Deref for ConfigRef {
+    type Target = ProcessConfig;
+    fn deref(&self) -> &ProcessConfig {
+        match self {
+            Self::Main(config) => config,
+            Self::Own(config) => config,
         }
     }
 }

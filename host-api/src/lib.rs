@@ -14,9 +14,11 @@ mod api;
 mod bind;
 mod config;
 mod exit;
+mod kept;
 mod memory;
 mod message;
 mod node;
+mod payload;
 mod process;
 mod stdio;
 

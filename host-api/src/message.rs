@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use lunatic_scheduler::channel::Channel;
-use smallvec::SmallVec;
+use lunatic_scheduler::{Envelope, Worker};
 
+use crate::kept::Kept;
 use crate::node::NodeInner;
+use crate::payload::Payload;
+use crate::process::ProcessState;
 
-/// Bytes that a message holds without an allocation of their own. With the rest of the structure
-/// this makes a mailbox entry of two cache lines.
-const INLINE_BYTES: usize = 32;
+/// A message in the allocation that it is sent in. Processes hand the envelope on: who answers a
+/// message writes the answer into the envelope it came in.
+pub(crate) type Mail = Envelope<Message>;
 
 /// A message, in a mailbox, a channel or its sender's or receiver's hands.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ pub(crate) struct Message {
     /// Chosen by the sender; 0 is "no tag".
     pub(crate) tag: i64,
     /// What the guest wrote.
-    pub(crate) data: SmallVec<[u8; INLINE_BYTES]>,
+    pub(crate) data: Payload,
     /// Where reading goes on.
     pub(crate) cursor: usize,
     /// What the guest attached; taken ones leave a hole so that indices stay.
@@ -25,8 +28,30 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    pub(crate) fn new(tag: i64) -> Self {
-        Self { tag, data: SmallVec::new(), cursor: 0, resources: Vec::new() }
+    fn new() -> Self {
+        Self { tag: 0, data: Payload::default(), cursor: 0, resources: Vec::new() }
+    }
+
+    /// An empty message in a used envelope, if there is one.
+    pub(crate) fn envelope(worker: &Worker<'_, ProcessState>) -> Mail {
+        worker.used_envelope().unwrap_or_else(|| Mail::new(Self::new()))
+    }
+
+    /// Drops what the message carries and keeps its envelope for others.
+    pub(crate) fn discard(mut mail: Mail, worker: &Worker<'_, ProcessState>) {
+        mail.clear();
+        worker.recycle(mail);
+    }
+
+    /// Makes it as new.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.tag = 0;
+        self.cursor = 0;
+        self.data.clear();
+        if self.resources.capacity() > 0 {
+            self.resources = Vec::new();
+        }
     }
 }
 
@@ -38,17 +63,17 @@ pub(crate) enum Resource {
 
 /// A channel on its way: counts as a reference until it arrives or is dropped.
 pub(crate) struct Transit {
-    channel: Channel<Message>,
-    node: Arc<NodeInner>,
+    channel: Channel<Mail>,
+    node: Kept<Arc<NodeInner>>,
 }
 
 impl Transit {
-    pub(crate) fn new(channel: &Channel<Message>, node: &Arc<NodeInner>) -> Self {
+    pub(crate) fn new(channel: &Channel<Mail>, node: Kept<Arc<NodeInner>>) -> Self {
         channel.add_transit();
-        Self { channel: channel.clone(), node: Arc::clone(node) }
+        Self { channel: channel.clone(), node }
     }
 
-    pub(crate) fn channel(&self) -> &Channel<Message> {
+    pub(crate) fn channel(&self) -> &Channel<Mail> {
         &self.channel
     }
 }

@@ -12,8 +12,9 @@ use lunatic_scheduler::{
 };
 use parking_lot::Mutex;
 
-use crate::config::ProcessConfig;
+use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
+use crate::kept::Kept;
 use crate::process::{ProcessState, Start};
 use crate::stdio::Host;
 
@@ -97,7 +98,7 @@ impl NodeBuilder {
     /// When threads or address space cannot be had.
     pub fn start(self) -> Result<Node, RunError> {
         signals::install(fiber_at_fault);
-        let inner = Arc::new(NodeInner {
+        let node = Arc::new(NodeInner {
             handle: OnceLock::new(),
             memory: MemoryPool::default(),
             message_bytes_max: self.message_bytes_max,
@@ -106,16 +107,25 @@ impl NodeBuilder {
             reports: AtomicUsize::new(0),
         });
         let runtime = Runtime::start(&self.scheduler.on_worker_start(signals::prepare_thread))?;
-        let known = inner.handle.set(runtime.handle().clone());
+        let known = node.handle.set(runtime.handle().clone());
         assert!(known.is_ok(), "the handle is set once, here");
-        Ok(Node { inner, runtime })
+        let held = Box::new(Held { node, image: OnceLock::new(), config: OnceLock::new() });
+        Ok(Node { runtime, held })
     }
 }
 
 /// A running set of workers with the processes on them.
 pub struct Node {
-    inner: Arc<NodeInner>,
+    // Dropped first: it ends the last process.
     runtime: Runtime<ProcessState>,
+    held: Box<Held>,
+}
+
+/// What processes refer to without counting (`Kept`). Boxed, so that it stays where it is.
+struct Held {
+    node: Arc<NodeInner>,
+    image: OnceLock<Image>,
+    config: OnceLock<ProcessConfig>,
 }
 
 /// Ends a run from another thread.
@@ -142,10 +152,17 @@ impl Node {
         entry: &str,
     ) -> Result<ExitReason, RunError> {
         let stdio = config.stdio.clone();
+        let held = &*self.held;
+        // SAFETY: boxed, set once, and dropped after the runtime, which has ended every process.
+        let node = unsafe { Kept::new(&held.node) };
+        // SAFETY: as above.
+        let image = unsafe { Kept::new(held.image.get_or_init(|| image.clone())) };
+        // SAFETY: as above.
+        let config = unsafe { Kept::new(held.config.get_or_init(|| config)) };
         let start = Start {
-            node: &self.inner,
+            node,
             image,
-            config: Arc::new(config),
+            config: ConfigRef::Main(config),
             entry,
             params: &[],
             first_message: None,
@@ -156,7 +173,7 @@ impl Node {
             return Err(error);
         }
         self.runtime.join();
-        match self.inner.outcome.lock().take() {
+        match self.held.node.outcome.lock().take() {
             Some(reason) => {
                 stdio.flush();
                 Ok(reason)
@@ -182,7 +199,7 @@ impl Node {
     }
 }
 
-/// The shared part, which every process holds.
+/// The shared part, which every process refers to.
 pub(crate) struct NodeInner {
     handle: OnceLock<Handle<ProcessState>>,
     pub(crate) memory: MemoryPool,

@@ -24,10 +24,11 @@ use smallvec::SmallVec;
 use crate::api::channel::ChannelTable;
 use crate::api::error::ErrorTable;
 use crate::api::wasi::WasiState;
-use crate::bind::Call;
-use crate::config::ProcessConfig;
+use crate::bind::{Call, ShortCalls};
+use crate::config::ConfigRef;
 use crate::exit::ExitReason;
-use crate::message::Message;
+use crate::kept::Kept;
+use crate::message::{Mail, Message};
 use crate::node::{NodeInner, RunError};
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
@@ -41,19 +42,22 @@ pub(crate) struct ProcessState {
     // Dropped first: it gives its memory back to the node's pool.
     instance: Instance,
     me: Process<Self>,
+    /// Read by every short call.
+    pub(crate) short_calls: ShortCalls,
     calls: Entry,
     exit: Option<ExitReason>,
     is_main: bool,
     /// The message that this process writes or reads.
-    pub(crate) scratch: Option<Message>,
+    pub(crate) scratch: Option<Mail>,
     /// A message that came with the spawn: before everything in the mailbox.
-    pub(crate) first_message: Option<Message>,
+    pub(crate) first_message: Option<Mail>,
     pub(crate) channels: ChannelTable,
     pub(crate) errors: ErrorTable,
     pub(crate) wait: Wait,
     pub(crate) wasi: WasiState,
-    pub(crate) config: Arc<ProcessConfig>,
-    pub(crate) node: Arc<NodeInner>,
+    pub(crate) config: ConfigRef,
+    pub(crate) image: Kept<Image>,
+    pub(crate) node: Kept<Arc<NodeInner>>,
 }
 
 /// What the body runs.
@@ -69,10 +73,11 @@ struct Entry {
 pub(crate) struct Wait {
     pub(crate) deadline: Option<Instant>,
     timer: Option<TimerId>,
-    pub(crate) channel: Option<(Channel<Message>, Waiting)>,
+    pub(crate) channel: Option<(Channel<Mail>, Waiting)>,
     /// The mailbox has been searched from its beginning.
     pub(crate) searched: bool,
-    begun: bool,
+    /// The process only wants to let others run.
+    pub(crate) yields: bool,
 }
 
 impl Wait {
@@ -90,14 +95,14 @@ impl Wait {
 
 /// A process that is to be made.
 pub(crate) struct Start<'a> {
-    pub(crate) node: &'a Arc<NodeInner>,
-    pub(crate) image: &'a Image,
-    pub(crate) config: Arc<ProcessConfig>,
+    pub(crate) node: Kept<Arc<NodeInner>>,
+    pub(crate) image: Kept<Image>,
+    pub(crate) config: ConfigRef,
     /// Name of the exported function to run.
     pub(crate) entry: &'a str,
     pub(crate) params: &'a [(Type, RawValue)],
     /// Taken when the process is made, left where it is when it cannot be.
-    pub(crate) first_message: Option<&'a mut Option<Message>>,
+    pub(crate) first_message: Option<&'a mut Option<Mail>>,
     pub(crate) is_main: bool,
 }
 
@@ -119,7 +124,12 @@ impl<'a> Start<'a> {
     fn prepare(&self) -> Result<Prepared<'a>, RunError> {
         let limits =
             Limits { memory_bytes_max: self.config.memory_bytes_max, slice: self.node.slice };
-        Ok(Prepared::new(self.image, &self.node.memory, limits, BLOCK_IN_SLOT_BYTES_MAX)?)
+        Ok(Prepared::new(
+            self.image.get(),
+            &self.node.get().memory,
+            limits,
+            BLOCK_IN_SLOT_BYTES_MAX,
+        )?)
     }
 
     fn state(
@@ -129,13 +139,14 @@ impl<'a> Start<'a> {
         block: NonNull<u8>,
     ) -> ProcessState {
         // SAFETY: the block is the process's own part of its slot until `ended` has dropped the
-        // state; the pool belongs to the node, which the state holds; the hooks below take the
-        // state's address as their owner.
+        // state; the node keeps image and pool; the hooks below take the state's address as their
+        // owner.
         let instance = unsafe { prepared.place(block, me.program().cast(), &HOOKS) };
         ProcessState {
             calls: self.entry(&instance),
             instance,
             me,
+            short_calls: ShortCalls::on(&me.stack()),
             exit: None,
             is_main: self.is_main,
             scratch: None,
@@ -145,7 +156,8 @@ impl<'a> Start<'a> {
             wait: Wait::default(),
             wasi: WasiState::default(),
             config: self.config,
-            node: Arc::clone(self.node),
+            image: self.image,
+            node: self.node,
         }
     }
 
@@ -189,7 +201,7 @@ unsafe impl Program for ProcessState {
         self.wait.clear(worker);
         self.channels.close_all(worker);
         self.end_output();
-        let node = Arc::clone(&self.node);
+        let node = self.node;
         let is_main = self.is_main;
         if !is_main && !matches!(reason, ExitReason::Killed | ExitReason::Shutdown) {
             if reason.is_normal() {
@@ -197,6 +209,9 @@ unsafe impl Program for ProcessState {
             } else {
                 node.report(pid, &reason);
             }
+        }
+        for mail in [self.scratch.take(), self.first_message.take()].into_iter().flatten() {
+            Message::discard(mail, worker);
         }
         drop(self);
         if is_main && !matches!(reason, ExitReason::Shutdown) {
@@ -285,11 +300,6 @@ impl ProcessState {
         self.instance.charge(reductions);
     }
 
-    /// The module it runs.
-    pub(crate) fn image(&self) -> Image {
-        self.instance.image()
-    }
-
     /// The names of the functions on the stack, if somebody will read them: naming takes a lock
     /// and allocates, which a storm of traps should not pay for.
     pub(crate) fn frames(&self, backtrace: &RawBacktrace) -> Vec<Frame> {
@@ -373,6 +383,7 @@ impl Call<'_, '_> {
     }
 
     /// Makes sure that the process is woken at the deadline, if there is one.
+    #[inline]
     pub(crate) fn wake_at_deadline(&mut self) {
         let wait = &mut self.state.wait;
         if let (Some(deadline), None) = (wait.deadline, wait.timer) {
@@ -387,16 +398,19 @@ impl Call<'_, '_> {
 
     /// The call is about to wait: others may run, and see what was written so far.
     pub(crate) fn begin_wait(&mut self) {
-        self.state.wait.begun = true;
         self.state.flush_lines();
     }
 
     /// The call is over.
     pub(crate) fn end_wait(&mut self) {
-        if self.state.wait.begun {
-            self.state.wait.clear(self.worker);
-        } else if self.state.wait.deadline.is_some() || self.state.wait.searched {
-            self.state.wait = Wait::default();
+        let wait = &mut self.state.wait;
+        if wait.timer.is_some() || wait.channel.is_some() {
+            wait.clear(self.worker);
+        } else {
+            // Nothing to give up.
+            wait.deadline = None;
+            wait.searched = false;
+            wait.yields = false;
         }
     }
 }

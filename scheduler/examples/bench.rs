@@ -61,7 +61,7 @@ fn spawner(process: Process<Native>, count: u64) {
 fn receive(process: Process<Native>) -> u64 {
     loop {
         if let Some(m) = process.on_worker(|worker, _| worker.receive(process, |_| true)) {
-            return m;
+            return m.into_inner();
         }
         process.park();
     }

@@ -65,7 +65,7 @@ fn guard_hint(how: Guard) -> &'static str {
 pub(crate) struct Arena {
     base: NonNull<u8>,
     slots: usize,
-    slot_bytes: usize,
+    slot_shift: u32,
     guard_bytes: usize,
     install: bool,
 }
@@ -93,7 +93,13 @@ impl Arena {
                 Err(source) => return Err(ArenaError::Reserve { bytes, source }),
             }
         };
-        let mut arena = Self { base, slots, slot_bytes, guard_bytes: page_bytes(), install: true };
+        let mut arena = Self {
+            base,
+            slots,
+            slot_shift: slot_bytes.trailing_zeros(),
+            guard_bytes: page_bytes(),
+            install: true,
+        };
         arena.install = match guard {
             Guard::Install => true,
             Guard::Mprotect => false,
@@ -109,7 +115,7 @@ impl Arena {
     }
 
     pub(crate) fn slot_bytes(&self) -> usize {
-        self.slot_bytes
+        1 << self.slot_shift
     }
 
     pub(crate) fn guard_bytes(&self) -> usize {
@@ -119,15 +125,17 @@ impl Arena {
     /// The addresses of a slot.
     pub(crate) fn slot(&self, index: u32) -> Range<usize> {
         assert!((index as usize) < self.slots, "slot index out of range");
-        let low = self.base.as_ptr() as usize + index as usize * self.slot_bytes;
-        low..low + self.slot_bytes
+        let low = self.base.as_ptr() as usize + ((index as usize) << self.slot_shift);
+        low..low + self.slot_bytes()
     }
 
     /// A pointer `offset` bytes into a slot, with the provenance of the whole arena.
+    #[inline]
     pub(crate) fn pointer(&self, index: u32, offset: usize) -> NonNull<u8> {
-        assert!((index as usize) < self.slots && offset < self.slot_bytes, "outside the arena");
+        let inside = (index as usize) < self.slots && offset < self.slot_bytes();
+        assert!(inside, "outside the arena");
         // SAFETY: by the assertion the result lies inside the one mapping that starts at `base`.
-        unsafe { self.base.add(index as usize * self.slot_bytes + offset) }
+        unsafe { self.base.add(((index as usize) << self.slot_shift) + offset) }
     }
 
     /// Makes the guard of a slot. Idempotent.
@@ -151,7 +159,7 @@ impl Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        let bytes = self.slots * self.slot_bytes;
+        let bytes = self.slots << self.slot_shift;
         // SAFETY: exactly the mapping `map` made. Who keeps addresses into it keeps the arena alive
         // (`runtime.rs`).
         unsafe { libc::munmap(self.base.as_ptr().cast(), bytes) };

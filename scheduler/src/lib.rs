@@ -22,6 +22,7 @@ mod arena;
 mod current;
 mod pool;
 mod process;
+mod queues;
 mod slot;
 
 mod closing;
@@ -39,6 +40,7 @@ pub use blocking::{BlockingError, Job};
 pub use corosensei::trap::TrapHandlerRegs;
 pub use counters::Counters;
 pub use current::{FiberBounds, current_fiber};
+pub use mailbox::Envelope;
 pub use pid::Pid;
 pub use pool::SpawnError;
 pub use process::Process;

@@ -1,8 +1,13 @@
-//! A process's mailbox: any number of senders, one receiver, no lock, one allocation a message.
+//! A process's mailbox: any number of senders, one receiver, no lock, no allocation of its own.
+//!
+//! A message travels in an [`Envelope`], which its sender fills and its receiver may fill again:
+//! the link that the mailbox needs is part of it.
 //!
 //! Parties: *senders* touch only `arrivals`. The *owner* (the worker that runs, builds or reaps the
-//! process: see `state.rs`) takes everything from `arrivals` at once and keeps what it does not
-//! want yet in its private `Inbox`.
+//! process, or whoever has just made it ACTIVE and not queued it yet: see `state.rs`) takes
+//! everything from `arrivals` at once and keeps what it does not want yet in its private `Inbox`.
+//! A sender that finds the process parked becomes its owner by waking it, and puts the message
+//! straight into the inbox, behind what has arrived before (`Inbox::deliver`).
 //!
 //! Fields: `arrivals` is one word: the address of the newest message that has arrived (a stack
 //! linked by `next`), and in its top 16 bits the low bits of the generation it is open for. Address
@@ -24,7 +29,11 @@
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
 use crate::sync::{AtomicU64, Ordering};
-use std::ptr;
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    ptr,
+};
 
 const CLOSED: u64 = 0;
 const EMPTY: u64 = 1;
@@ -37,16 +46,83 @@ struct Node<M> {
     message: M,
 }
 
+/// A message and its place in a mailbox: one allocation, which moves with the message.
+pub struct Envelope<M>(Box<Node<M>>);
+
+// SAFETY: a node outside of a mailbox is a message and two words that mean nothing; inside, it is
+// moved between threads by the mailbox's protocol, as a message may be.
+unsafe impl<M: Send> Send for Envelope<M> {}
+// SAFETY: a shared envelope gives out a shared message and nothing else.
+unsafe impl<M: Sync> Sync for Envelope<M> {}
+
+impl<M> Envelope<M> {
+    /// Allocates.
+    pub fn new(message: M) -> Self {
+        Self(Box::new(Node { next: ptr::null_mut(), generation: 0, message }))
+    }
+
+    /// The message alone.
+    pub fn into_inner(self) -> M {
+        self.0.message
+    }
+
+    fn into_raw(self) -> *mut Node<M> {
+        Box::into_raw(self.0)
+    }
+
+    /// # Safety
+    /// Once for each `into_raw`, by the only one who has the pointer.
+    unsafe fn from_raw(node: *mut Node<M>) -> Self {
+        // SAFETY: forwards the caller's promise.
+        Self(unsafe { Box::from_raw(node) })
+    }
+}
+
+impl<M> From<M> for Envelope<M> {
+    fn from(message: M) -> Self {
+        Self::new(message)
+    }
+}
+
+impl<M> Deref for Envelope<M> {
+    type Target = M;
+    fn deref(&self) -> &M {
+        &self.0.message
+    }
+}
+
+impl<M> DerefMut for Envelope<M> {
+    fn deref_mut(&mut self) -> &mut M {
+        &mut self.0.message
+    }
+}
+
+impl<M: fmt::Debug> fmt::Debug for Envelope<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.message.fmt(f)
+    }
+}
+
+impl<M: PartialEq> PartialEq for Envelope<M> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
 /// The senders' side.
 pub(crate) struct Arrivals<M> {
     word: AtomicU64,
     marker: std::marker::PhantomData<fn(M) -> M>,
 }
 
-/// The owner's side: what was taken from the arrivals and not yet received, oldest first.
+/// The owner's side: what was taken from the arrivals and not yet received, oldest first. All zero
+/// is an empty one.
 pub(crate) struct Inbox<M> {
     head: *mut Node<M>,
     tail: *mut Node<M>,
+    /// The last message that the latest search refused, as it did all before; null after a search
+    /// that found one. Always null or in the list.
+    refused: *mut Node<M>,
 }
 
 /// What a sender owes after a push.
@@ -76,19 +152,21 @@ impl<M> Arrivals<M> {
     }
 
     /// Sender: hands the message over, or back if the mailbox is not open for that generation.
-    pub(crate) fn push(&self, generation: u32, message: M) -> Result<Pushed, M> {
+    pub(crate) fn push(
+        &self,
+        generation: u32,
+        mut envelope: Envelope<M>,
+    ) -> Result<Pushed, Envelope<M>> {
         // Relaxed: a guess that the exchange checks.
         let mut now = self.word.load(Ordering::Relaxed);
-        if now & !ADDRESS != tag(generation) || now & ADDRESS == CLOSED {
-            return Err(message); // before the allocation
-        }
-        let node = Box::into_raw(Box::new(Node { next: ptr::null_mut(), generation, message }));
+        envelope.0.generation = generation;
+        let node = envelope.into_raw();
         let address = node.expose_provenance() as u64;
         assert!(address & !ADDRESS == 0 && address > EMPTY, "user addresses have at most 48 bits");
         loop {
             if now & !ADDRESS != tag(generation) || now & ADDRESS == CLOSED {
-                // SAFETY: `node` comes from `Box::into_raw` above and was not published.
-                return Err(unsafe { Box::from_raw(node) }.message);
+                // SAFETY: `node` comes from `into_raw` above and was not published.
+                return Err(unsafe { Envelope::from_raw(node) });
             }
             let next = pointer(now);
             // SAFETY: `node` is ours alone until the exchange succeeds.
@@ -122,8 +200,23 @@ fn pointer<M>(word: u64) -> *mut Node<M> {
 }
 
 impl<M> Inbox<M> {
-    pub(crate) const fn new() -> Self {
-        Self { head: ptr::null_mut(), tail: ptr::null_mut() }
+    #[cfg(any(test, loom))]
+    pub(crate) fn new() -> Self {
+        Self { head: ptr::null_mut(), tail: ptr::null_mut(), refused: ptr::null_mut() }
+    }
+
+    /// Owner: puts a message behind all that has arrived.
+    pub(crate) fn deliver(
+        &mut self,
+        arrivals: &Arrivals<M>,
+        generation: u32,
+        envelope: Envelope<M>,
+    ) {
+        self.collect(arrivals, generation);
+        let node = envelope.into_raw();
+        // SAFETY: `node` is ours alone.
+        unsafe { (*node).next = ptr::null_mut() };
+        self.append(node, node);
     }
 
     /// Owner: the first message, in order of arrival, that the filter wants; the others stay in
@@ -133,22 +226,31 @@ impl<M> Inbox<M> {
         arrivals: &Arrivals<M>,
         generation: u32,
         filter: impl FnMut(&M) -> bool,
-    ) -> Option<M> {
+    ) -> Option<Envelope<M>> {
         self.collect(arrivals, generation);
-        self.unlink_first(ptr::null_mut(), filter)
+        self.search(ptr::null_mut(), filter)
     }
 
-    /// Owner: like `receive`, but looks only at what arrived since anything was last collected. For
-    /// a wait that is polled again with a filter that has already refused everything older.
+    /// Owner: like `receive`, but looks only at what came after the messages that the last search
+    /// refused. For a wait that is polled again with the same filter.
     pub(crate) fn receive_new(
         &mut self,
         arrivals: &Arrivals<M>,
         generation: u32,
         filter: impl FnMut(&M) -> bool,
-    ) -> Option<M> {
-        let seen = self.tail;
+    ) -> Option<Envelope<M>> {
         self.collect(arrivals, generation);
-        self.unlink_first(seen, filter)
+        self.search(self.refused, filter)
+    }
+
+    fn search(
+        &mut self,
+        after: *mut Node<M>,
+        filter: impl FnMut(&M) -> bool,
+    ) -> Option<Envelope<M>> {
+        let found = self.unlink_first(after, filter);
+        self.refused = if found.is_some() { ptr::null_mut() } else { self.tail };
+        found
     }
 
     /// Owner: closes the mailbox and drops what nobody received; returns how much that was.
@@ -156,18 +258,24 @@ impl<M> Inbox<M> {
         let pile = arrivals.take(CLOSED);
         self.append_reversed(pile, None);
         let mut dropped = 0;
+        self.refused = ptr::null_mut();
         while self.unlink_first(ptr::null_mut(), |_| true).is_some() {
             dropped += 1;
         }
         dropped
     }
 
+    #[inline]
     fn collect(&mut self, arrivals: &Arrivals<M>, generation: u32) {
         // Relaxed: the owner's last transition of the state word made every push it was woken for
         // visible.
-        if arrivals.word.load(Ordering::Relaxed) & ADDRESS == EMPTY {
-            return;
+        if arrivals.word.load(Ordering::Relaxed) & ADDRESS != EMPTY {
+            self.collect_pile(arrivals, generation);
         }
+    }
+
+    #[inline(never)]
+    fn collect_pile(&mut self, arrivals: &Arrivals<M>, generation: u32) {
         let pile = arrivals.take(tag(generation) | EMPTY);
         self.append_reversed(pile, Some(generation));
     }
@@ -184,8 +292,8 @@ impl<M> Inbox<M> {
             pile = unsafe { (*node).next };
             // SAFETY: as above.
             if generation.is_some_and(|mine| unsafe { (*node).generation } != mine) {
-                // SAFETY: every node comes from `Box::into_raw` and has just been unlinked.
-                drop(unsafe { Box::from_raw(node) });
+                // SAFETY: every node comes from `into_raw` and has just been unlinked.
+                drop(unsafe { Envelope::from_raw(node) });
                 continue;
             }
             // SAFETY: `node` is ours.
@@ -195,9 +303,13 @@ impl<M> Inbox<M> {
                 last = node;
             }
         }
-        if first.is_null() {
-            return;
+        if !first.is_null() {
+            self.append(first, last);
         }
+    }
+
+    /// Appends a chain of nodes that ends in `last`.
+    fn append(&mut self, first: *mut Node<M>, last: *mut Node<M>) {
         if self.tail.is_null() {
             self.head = first;
         } else {
@@ -212,7 +324,7 @@ impl<M> Inbox<M> {
         &mut self,
         mut previous: *mut Node<M>,
         mut filter: impl FnMut(&M) -> bool,
-    ) -> Option<M> {
+    ) -> Option<Envelope<M>> {
         // SAFETY: `previous` is null or a node of our own list.
         let mut node = if previous.is_null() { self.head } else { unsafe { (*previous).next } };
         while !node.is_null() {
@@ -229,8 +341,8 @@ impl<M> Inbox<M> {
                 if next.is_null() {
                     self.tail = previous;
                 }
-                // SAFETY: the node comes from `Box::into_raw` and has just been unlinked.
-                return Some(unsafe { Box::from_raw(node) }.message);
+                // SAFETY: the node comes from `into_raw` and has just been unlinked.
+                return Some(unsafe { Envelope::from_raw(node) });
             }
             previous = node;
             // SAFETY: as above.
@@ -248,23 +360,44 @@ mod tests {
     fn selective_receive_keeps_the_rest_in_order() {
         let arrivals = Arrivals::new();
         let mut inbox = Inbox::new();
-        assert_eq!(arrivals.push(7, 0), Err(0));
+        assert_eq!(arrivals.push(7, 0.into()), Err(0.into()));
         arrivals.open(7);
-        assert_eq!(arrivals.push(7, 1), Ok(Pushed::First));
+        assert_eq!(arrivals.push(7, 1.into()), Ok(Pushed::First));
         for m in 2..=6 {
-            assert_eq!(arrivals.push(7, m), Ok(Pushed::Behind));
+            assert_eq!(arrivals.push(7, m.into()), Ok(Pushed::Behind));
         }
-        assert_eq!(inbox.receive(&arrivals, 7, |m| *m == 6), Some(6));
-        assert_eq!(inbox.receive(&arrivals, 7, |m| *m % 2 == 0), Some(2));
-        assert_eq!(arrivals.push(7, 8), Ok(Pushed::First));
+        assert_eq!(inbox.receive(&arrivals, 7, |m| *m == 6), Some(6.into()));
+        assert_eq!(inbox.receive(&arrivals, 7, |m| *m % 2 == 0), Some(2.into()));
+        assert_eq!(arrivals.push(7, 8.into()), Ok(Pushed::First));
         assert_eq!(inbox.receive(&arrivals, 7, |m| *m == 9), None);
         assert_eq!(inbox.receive_new(&arrivals, 7, |_| true), None);
-        assert_eq!(arrivals.push(7, 9), Ok(Pushed::First));
-        assert_eq!(inbox.receive_new(&arrivals, 7, |_| true), Some(9));
-        let rest: Vec<i32> = std::iter::from_fn(|| inbox.receive(&arrivals, 7, |_| true)).collect();
+        assert_eq!(arrivals.push(7, 9.into()), Ok(Pushed::First));
+        assert_eq!(inbox.receive_new(&arrivals, 7, |_| true), Some(9.into()));
+        let rest: Vec<i32> = std::iter::from_fn(|| inbox.receive(&arrivals, 7, |_| true))
+            .map(Envelope::into_inner)
+            .collect();
         assert_eq!(rest, [1, 3, 4, 5, 8]);
         assert_eq!(inbox.receive_new(&arrivals, 7, |_| true), None);
         assert_eq!(inbox.close(&arrivals), 0);
+    }
+
+    #[test]
+    fn a_delivered_message_follows_what_arrived_and_is_new_to_a_waiting_search() {
+        let arrivals = Arrivals::new();
+        let mut inbox = Inbox::new();
+        arrivals.open(1);
+        assert_eq!(arrivals.push(1, 1.into()), Ok(Pushed::First));
+        assert_eq!(inbox.receive(&arrivals, 1, |m| *m > 1), None);
+        assert_eq!(arrivals.push(1, 2.into()), Ok(Pushed::First));
+        inbox.deliver(&arrivals, 1, 3.into());
+        let mut asked = Vec::new();
+        let found = inbox.receive_new(&arrivals, 1, |m| {
+            asked.push(*m);
+            *m == 3
+        });
+        assert_eq!((found, asked), (Some(3.into()), vec![2, 3]));
+        assert_eq!(inbox.receive(&arrivals, 1, |_| true), Some(1.into()));
+        assert_eq!(inbox.close(&arrivals), 1);
     }
 
     #[test]
@@ -272,12 +405,12 @@ mod tests {
         let arrivals = Arrivals::new();
         let mut inbox = Inbox::new();
         arrivals.open(3);
-        assert_eq!(arrivals.push(3, Box::new(1)), Ok(Pushed::First));
+        assert_eq!(arrivals.push(3, Box::new(1).into()), Ok(Pushed::First));
         assert_eq!(inbox.close(&arrivals), 1);
-        assert!(arrivals.push(3, Box::new(2)).is_err());
+        assert!(arrivals.push(3, Box::new(2).into()).is_err());
         arrivals.open(4);
-        assert!(arrivals.push(3, Box::new(3)).is_err());
-        assert_eq!(arrivals.push(4, Box::new(4)), Ok(Pushed::First));
+        assert!(arrivals.push(3, Box::new(3).into()).is_err());
+        assert_eq!(arrivals.push(4, Box::new(4).into()), Ok(Pushed::First));
         assert_eq!(inbox.close(&arrivals), 1);
     }
 
@@ -286,9 +419,9 @@ mod tests {
         let arrivals = Arrivals::new();
         let mut inbox = Inbox::new();
         arrivals.open(5);
-        assert_eq!(arrivals.push(5 + 65536, "stale"), Ok(Pushed::First));
-        assert_eq!(arrivals.push(5, "mine"), Ok(Pushed::Behind));
-        assert_eq!(inbox.receive(&arrivals, 5, |_| true), Some("mine"));
+        assert_eq!(arrivals.push(5 + 65536, "stale".into()), Ok(Pushed::First));
+        assert_eq!(arrivals.push(5, "mine".into()), Ok(Pushed::Behind));
+        assert_eq!(inbox.receive(&arrivals, 5, |_| true), Some("mine".into()));
         assert_eq!(inbox.receive(&arrivals, 5, |_| true), None);
     }
 }

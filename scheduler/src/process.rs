@@ -90,6 +90,25 @@ impl<P: Program> Process<P> {
         self.yielder(header).on_parent_stack(move || work.call())
     }
 
+    /// The worker that runs the process, for a caller on the process's own stack who does not want
+    /// to leave it: what [`on_worker`](Self::on_worker) does, without the change of stacks and
+    /// without its protection.
+    ///
+    /// # Safety
+    /// - The caller runs on this process's stack.
+    /// - The result is not used after the process has suspended, which may go on elsewhere. Nor may
+    ///   the compiler keep an address of a thread-local across a suspension: what uses the result
+    ///   is not inlined into what suspends.
+    /// - A fault or a stack overflow until then would be taken for the guest's: the caller has made
+    ///   sure of room.
+    #[inline]
+    pub unsafe fn worker_here<'a>(self) -> Worker<'a, P> {
+        // SAFETY: we are on the fiber's stack, so the header lives.
+        let worker = unsafe { self.header.as_ref() }.worker.get();
+        // SAFETY: the worker that resumed this fiber stays in `resume` until the fiber suspends.
+        unsafe { &*worker }.worker()
+    }
+
     /// Suspends until woken. May return without cause; a wake since the last park makes it return
     /// at once.
     #[track_caller]

@@ -13,18 +13,19 @@ use crate::{
     channel::Wake,
     closing::Closing,
     counters::{Block, Counters},
-    mailbox::Pushed,
+    mailbox::{Envelope, Pushed},
     park::Idle,
     pid::Pid,
     pool::{SlotPool, SpawnError},
     process::Process,
+    queues::{Queues, Thief},
     slot::{MAX_EXTRA, Slot, overhead_bytes},
-    state::Signal,
+    state::{Claim, Signal},
     sync::{Arc, RwLock, thread},
     timer::{Inserted, TimerId, Wheels},
     worker::Core,
 };
-use crossbeam_deque::{Injector, Stealer, Worker as Queue};
+use crossbeam_deque::Injector;
 use crossbeam_utils::CachePadded;
 use std::{io, num::NonZeroUsize, ptr::NonNull, time::Instant};
 
@@ -39,7 +40,7 @@ const PROCESSES_LIMIT: usize = 1 << 31;
 pub(crate) struct Shared<P: Program> {
     pub(crate) slots: SlotPool<P>,
     pub(crate) injector: Injector<Slot<P>>,
-    pub(crate) stealers: Box<[Stealer<Slot<P>>]>,
+    pub(crate) thieves: Box<[Thief<Slot<P>>]>,
     pub(crate) idle: Idle,
     pub(crate) timers: Wheels,
     /// One for each worker, and one more for everybody else.
@@ -54,7 +55,7 @@ pub(crate) struct Shared<P: Program> {
 
 impl<P: Program> Shared<P> {
     pub(crate) fn workers(&self) -> usize {
-        self.stealers.len()
+        self.thieves.len()
     }
 
     /// Nanoseconds since the runtime started.
@@ -77,17 +78,31 @@ impl<P: Program> Shared<P> {
         self.slots.lookup(pid).is_some_and(|slot| slot.header().state.is_alive(pid.generation()))
     }
 
-    /// Puts a message into a mailbox. `Some`: the caller must wake that process.
+    /// Puts a message into a mailbox. `Some`: that process is ACTIVE now, and the caller must put
+    /// it into a run queue.
     #[inline]
-    pub(crate) fn push(&self, to: Pid, message: P::Message) -> Result<Option<Slot<P>>, P::Message> {
-        let Some(slot) = self.slots.lookup(to) else { return Err(message) };
+    pub(crate) fn post(
+        &self,
+        to: Pid,
+        envelope: Envelope<P::Message>,
+    ) -> Result<Option<Slot<P>>, Envelope<P::Message>> {
+        let Some(slot) = self.slots.lookup(to) else { return Err(envelope) };
         let header = slot.header();
-        if !header.state.is_alive(to.generation()) {
-            return Err(message);
-        }
-        match header.arrivals.push(to.generation(), message)? {
-            Pushed::First => Ok(Some(slot)),
-            Pushed::Behind => Ok(None),
+        let generation = to.generation();
+        match header.state.claim(generation) {
+            Claim::Claimed => {
+                // Ours until it is queued, so its inbox is, too.
+                slot.with_inbox(|inbox, arrivals| inbox.deliver(arrivals, generation, envelope));
+                Ok(Some(slot))
+            }
+            Claim::Awake => match header.arrivals.push(generation, envelope)? {
+                Pushed::First => {
+                    let signal = header.state.wake(generation);
+                    Ok((signal == Signal::Enqueue).then_some(slot))
+                }
+                Pushed::Behind => Ok(None),
+            },
+            Claim::Gone => Err(envelope),
         }
     }
 
@@ -104,7 +119,7 @@ impl<P: Program> Shared<P> {
         &self.counters[self.workers()]
     }
 
-    fn inject(&self, slot: Slot<P>) {
+    pub(crate) fn inject(&self, slot: Slot<P>) {
         self.injector.push(slot);
         self.idle.notify();
     }
@@ -162,10 +177,14 @@ impl<P: Program> Handle<P> {
     }
 
     /// Like [`Worker::send`](crate::Worker::send), from any thread.
-    pub fn send(&self, to: Pid, message: P::Message) -> Result<(), P::Message> {
+    pub fn send(
+        &self,
+        to: Pid,
+        message: impl Into<Envelope<P::Message>>,
+    ) -> Result<(), Envelope<P::Message>> {
         let shared = self.shared();
-        if let Some(slot) = shared.push(to, message)? {
-            shared.deliver(slot, slot.header().state.wake(to.generation()));
+        if let Some(slot) = shared.post(to, message.into())? {
+            shared.inject(slot);
         }
         shared.others().sent.add_shared(1);
         Ok(())
@@ -390,11 +409,11 @@ impl<P: Program> Runtime<P> {
             );
         }
         let room = builder.stack_bytes - overhead_bytes::<P>() - arena.guard_bytes();
-        let queues: Vec<_> = (0..workers).map(|_| Queue::new_fifo()).collect();
+        let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
         let shared = Shared {
             slots: SlotPool::new(arena, cache_max),
             injector: Injector::new(),
-            stealers: queues.iter().map(Queue::stealer).collect(),
+            thieves: queues.iter().map(Queues::thief).collect(),
             idle: Idle::new(workers),
             timers: Wheels::new(workers),
             counters: (0..=workers).map(|_| CachePadded::default()).collect(),
@@ -406,8 +425,8 @@ impl<P: Program> Runtime<P> {
         };
         let handle = Handle(Arc::new(shared));
         let mut runtime = Self { handle, threads: Vec::with_capacity(workers), processes_max };
-        for (id, queue) in queues.into_iter().enumerate() {
-            runtime.start_worker(id, queue, builder)?;
+        for (id, queues) in queues.into_iter().enumerate() {
+            runtime.start_worker(id, queues, builder)?;
         }
         Ok(runtime)
     }
@@ -415,7 +434,7 @@ impl<P: Program> Runtime<P> {
     fn start_worker(
         &mut self,
         id: usize,
-        queue: Queue<Slot<P>>,
+        queues: Queues<Slot<P>>,
         builder: &Builder,
     ) -> Result<(), StartError> {
         let Builder { workers, on_worker_start, .. } = *builder;
@@ -423,7 +442,7 @@ impl<P: Program> Runtime<P> {
         let work = move || {
             precise_timers();
             on_worker_start();
-            let core = Core::new(id, handle, queue);
+            let core = Core::new(id, handle, queues);
             core.main();
         };
         match thread::Builder::new().name(format!("lunatic-worker-{id}")).spawn(work) {

@@ -98,6 +98,8 @@ pub(crate) struct Header<P: Program> {
     guard_bytes: Cell<usize>,
     stack_high: Cell<usize>,
     inbox: UnsafeCell<Inbox<P::Message>>,
+    /// Somebody uses the inbox.
+    inbox_open: Cell<bool>,
     fiber: UnsafeCell<MaybeUninit<Fiber>>,
     program: UnsafeCell<MaybeUninit<P>>,
 }
@@ -271,19 +273,24 @@ impl<P: Program> Slot<P> {
     }
 
     /// Owner: mailbox access.
+    #[inline]
     pub(crate) fn with_inbox<R>(
         self,
         f: impl FnOnce(&mut Inbox<P::Message>, &Arrivals<P::Message>) -> R,
     ) -> R {
+        /// Also when `f` panics.
+        struct Open<'a>(&'a Cell<bool>);
+        impl Drop for Open<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
         let header = self.header();
-        // The inbox is moved out for the time of the call, so that whatever a filter or a
-        // destructor does, there is never a second reference to it. SAFETY: the caller is the owner
-        // (`Worker::receive` and `Core::end` check or know it).
-        let mut inbox = unsafe { std::ptr::replace(header.inbox.get(), Inbox::new()) };
-        let result = f(&mut inbox, &header.arrivals);
-        // SAFETY: as above.
-        unsafe { header.inbox.get().write(inbox) };
-        result
+        assert!(!header.inbox_open.replace(true), "a filter or a destructor uses its own mailbox");
+        let _open = Open(&header.inbox_open);
+        // SAFETY: the caller is the owner (`Worker::receive`, `Core::end` and `Shared::post` check
+        // or know it), and the flag says that there is no other reference.
+        f(unsafe { &mut *header.inbox.get() }, &header.arrivals)
     }
 }
 

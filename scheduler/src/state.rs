@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Protocol. ACTIVE (and NOTIFIED, which is ACTIVE and woken since its last park) means: it is in
-//! exactly one run queue, or on its way there in the hands of whoever made it so, or a worker runs
-//! it. Whoever moves the word from IDLE must put the process into a queue; whoever pops it is the
+//! exactly one run queue, or on its way there in the hands of whoever made it so (who owns it so
+//! long), or a worker runs it. Whoever moves the word from IDLE must put the process into a queue; whoever pops it is the
 //! owner until it parks, is queued again or ends. So a queue never holds a process twice, and an
 //! entry in a queue is never stale. Whether it waits in a queue or runs is nobody's business, so
 //! starting it and letting it yield write nothing. The kill bit may be set in any living state and
@@ -82,6 +82,18 @@ pub(crate) enum Signal {
     Enqueue,
     /// Somebody else sees to it.
     Noted,
+    /// No such process (any more).
+    Gone,
+}
+
+/// What a sender may do after `claim`.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Claim {
+    /// The caller has woken it and owns it until it puts it into a run queue, which it must.
+    Claimed,
+    /// It is awake.
+    Awake,
     /// No such process (any more).
     Gone,
 }
@@ -203,6 +215,30 @@ impl State {
         })
     }
 
+    /// Observer: wake it, but only if it is parked. IDLE -> ACTIVE.
+    #[inline]
+    pub(crate) fn claim(&self, generation: u32) -> Claim {
+        // Acquire: a reader that finds a living tenant may then touch what `publish` released.
+        let mut now = self.load();
+        loop {
+            if now.generation() != generation || !now.alive() {
+                return Claim::Gone;
+            }
+            if now.life() != IDLE {
+                return Claim::Awake;
+            }
+            match self.0.compare_exchange_weak(
+                now.0,
+                now.with_life(ACTIVE).0,
+                Ordering::AcqRel,
+                Ordering::Acquire, // as the first load
+            ) {
+                Ok(_) => return Claim::Claimed,
+                Err(seen) => now = Snapshot(seen),
+            }
+        }
+    }
+
     /// Observer: make sure it ends soon. A second kill changes nothing.
     pub(crate) fn kill(&self, generation: u32) -> Signal {
         self.signal(generation, |now| {
@@ -308,6 +344,19 @@ mod tests {
         assert_eq!(idle.kill(0), Signal::Enqueue);
         assert_eq!(idle.kill(0), Signal::Noted);
         assert_eq!(idle.start(), Start::Killed);
+    }
+
+    #[test]
+    fn only_the_parked_can_be_claimed_and_only_once() {
+        let state = running();
+        assert_eq!(state.claim(0), Claim::Awake);
+        assert_eq!(state.park(), Rest::Parked);
+        assert_eq!(state.claim(1), Claim::Gone);
+        assert_eq!(state.claim(0), Claim::Claimed);
+        assert_eq!(state.claim(0), Claim::Awake);
+        assert_eq!(state.park(), Rest::Parked, "a claim is no notification");
+        state.finish();
+        assert_eq!(state.claim(0), Claim::Gone);
     }
 
     #[test]

@@ -5,12 +5,10 @@
 //! the worker's stack in three places: `spawn`'s `init`, `Process::on_worker` and `Program::ended`;
 //! it gets a `Worker`, a borrow that cannot leave that stack.
 //!
-//! Order of service: every `INJECTOR_EVERY` turns the shared injector; otherwise the process woken
-//! last (`next`, at most `NEXT_RUNS` times in a row, so that two processes that wake each other
-//! cannot starve the rest), then the own queue, first in first out, then the injector, then other
-//! workers' queues, then sleep (`park/README.md`).
+//! Which process runs next is the business of `queues.rs`; a worker whose own queues are empty
+//! searches the others', then sleeps (`park/README.md`).
 //!
-//! Invariant: a slot in a queue or in `next` is ACTIVE, and an ACTIVE slot is in exactly one such
+//! Invariant: a slot in a queue or one of its cells is ACTIVE, and an ACTIVE slot is in exactly one such
 //! place (`state.rs`).
 
 use crate::{
@@ -18,17 +16,18 @@ use crate::{
     channel::Wake,
     counters::Block,
     current::Current,
+    mailbox::Envelope,
     park::Woken,
     pid::Pid,
     pool::{Cache, SpawnError},
     process::Process,
+    queues::{Pushed, Queues},
     runtime::{Handle, Shared},
     slot::{Command, Finish, Header, Slot, panic_message},
     state::{Rest, Signal, Start},
     timer::{Inserted, NEVER, TimerId},
 };
 use corosensei::CoroutineResult;
-use crossbeam_deque::{Steal, Worker as Queue};
 use std::{
     cell::{Cell, RefCell},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -36,12 +35,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Turns between two looks at the injector. By feel, prime as in Go and tokio so that it falls into
-/// no pattern.
-const INJECTOR_EVERY: u32 = 61;
-/// Runs out of `next` before the queue is served. By feel: long enough for a ping-pong to stay
-/// warm, short enough that the queue's head waits for some microseconds.
-const NEXT_RUNS: u32 = 16;
 /// Parks between two looks at the clock while timers are pending (yields look each time). By feel:
 /// slices that end in a park are short.
 const PARKS_PER_CLOCK: u32 = 4;
@@ -49,44 +42,44 @@ const PARKS_PER_CLOCK: u32 = 4;
 /// microseconds, about the price of the sleep and the wake-up it may save.
 const SEARCH_ROUNDS: u32 = 4;
 const SEARCH_PAUSES: u32 = 64;
+/// Empty envelopes that a worker keeps. By feel: enough for bursts between processes of one worker,
+/// some tens of kilobytes.
+const ENVELOPES_MAX: usize = 256;
 
 /// What a worker's thread owns.
 pub(crate) struct Core<P: Program> {
     id: usize,
     handle: Handle<P>,
-    queue: Queue<Slot<P>>,
-    next: Cell<Option<Slot<P>>>,
-    next_runs: Cell<u32>,
-    turn: Cell<u32>,
+    queues: Queues<Slot<P>>,
     clock_in: Cell<u32>,
     /// A timer is pending and no sleeper will get up for it.
     keeper_wanted: Cell<bool>,
     random: Cell<u32>,
     cache: RefCell<Cache>,
+    envelopes: RefCell<Vec<Envelope<P::Message>>>,
     current: Current,
+    /// The process that this worker has resumed; its fiber runs, or waits for a visitor.
+    running: Cell<Option<Slot<P>>>,
 }
 
 /// What code on a worker's stack may do. Borrowed from the worker; cannot be kept.
 pub struct Worker<'a, P: Program> {
     core: &'a Core<P>,
-    /// The process on whose behalf the code runs.
-    process: Option<Process<P>>,
 }
 
 impl<P: Program> Core<P> {
-    pub(crate) fn new(id: usize, handle: Handle<P>, queue: Queue<Slot<P>>) -> Self {
+    pub(crate) fn new(id: usize, handle: Handle<P>, queues: Queues<Slot<P>>) -> Self {
         Self {
             id,
             handle,
-            queue,
-            next: Cell::new(None),
-            next_runs: Cell::new(0),
-            turn: Cell::new(0),
+            queues,
             clock_in: Cell::new(0),
             keeper_wanted: Cell::new(false),
             random: Cell::new(0x9E37_79B9 ^ id as u32),
             cache: RefCell::default(),
+            envelopes: RefCell::default(),
             current: Current::new::<P>(),
+            running: Cell::new(None),
         }
     }
 
@@ -103,7 +96,7 @@ impl<P: Program> Core<P> {
         self.current.announce(|| {
             while !self.shared().closing.requested() {
                 self.fire_timers();
-                match self.take() {
+                match self.queues.take(&self.shared().injector) {
                     Some(slot) => {
                         if self.keeper_wanted.take() && self.shared().timers.want_keeper() {
                             // A slice may be long: a sleeper, if there is one, minds the time.
@@ -120,57 +113,16 @@ impl<P: Program> Core<P> {
         });
     }
 
-    /// The next process to run, from nearby.
-    fn take(&self) -> Option<Slot<P>> {
-        let turn = self.turn.get().wrapping_add(1);
-        self.turn.set(turn);
-        if turn.is_multiple_of(INJECTOR_EVERY)
-            && let Steal::Success(slot) = self.shared().injector.steal()
-        {
-            return Some(slot);
-        }
-        if let Some(slot) = self.next.take() {
-            let runs = self.next_runs.get() + 1;
-            if runs <= NEXT_RUNS {
-                self.next_runs.set(runs);
-                return Some(slot);
-            }
-            self.queue.push(slot);
-        }
-        self.next_runs.set(0);
-        self.queue.pop().or_else(|| self.take_injected())
-    }
-
-    #[cold]
-    fn take_injected(&self) -> Option<Slot<P>> {
-        loop {
-            match self.shared().injector.steal_batch_and_pop(&self.queue) {
-                Steal::Success(slot) => return Some(slot),
-                Steal::Empty => return None,
-                Steal::Retry => {}
-            }
-        }
-    }
-
-    /// To the front: runs next here, unless something else is woken meanwhile.
-    fn push_next(&self, slot: Slot<P>) {
-        if let Some(displaced) = self.next.replace(Some(slot)) {
-            self.push_back(displaced);
-        }
-    }
-
-    /// To the back, where others may steal it.
-    fn push_back(&self, slot: Slot<P>) {
-        self.queue.push(slot);
-        if self.shared().workers() > 1 {
+    /// Sees to it that others look, if there is something new for them.
+    #[inline]
+    fn tell(&self, pushed: Pushed) {
+        if pushed == Pushed::Visible && self.shared().workers() > 1 {
             self.shared().idle.notify();
         }
     }
 
-    fn nothing_queued(&self) -> bool {
-        let next = self.next.take();
-        self.next.set(next);
-        next.is_none() && self.queue.is_empty()
+    fn push_next(&self, slot: Slot<P>) {
+        self.tell(self.queues.push_next(slot));
     }
 
     /// Runs a process until its next scheduling point.
@@ -181,11 +133,13 @@ impl<P: Program> Core<P> {
         }
         self.counters().switches.add(1);
         header.worker.set(self);
+        self.running.set(Some(slot));
         self.current.set(slot.pointer());
         // SAFETY: it was popped, so it is ours, so it has been built and not
         // buried.
         let result = unsafe { slot.resume() };
         self.current.clear();
+        self.running.set(None);
         match result {
             CoroutineResult::Yield(Command::Park) => {
                 self.clock_in.set(self.clock_in.get().saturating_sub(1));
@@ -199,10 +153,7 @@ impl<P: Program> Core<P> {
                 self.clock_in.set(0);
                 match header.state.yielded() {
                     Rest::Parked => unreachable!("a yield does not park"),
-                    // If nothing else is here, this worker takes it back at once: no reason to wake
-                    // another.
-                    Rest::Enqueue if self.nothing_queued() => self.queue.push(slot),
-                    Rest::Enqueue => self.push_back(slot),
+                    Rest::Enqueue => self.tell(self.queues.push_yielded(slot)),
                     Rest::Killed => self.end(slot, End::Killed),
                 }
             }
@@ -227,7 +178,7 @@ impl<P: Program> Core<P> {
             if dropped > 0 {
                 self.counters().dropped.add(dropped);
             }
-            program.ended(&Worker { core: self, process: None }, how);
+            program.ended(&self.worker(), how);
         }));
         if let Err(payload) = reaped {
             tracing::error!(panic = panic_message(payload), "the end of a process panicked");
@@ -256,7 +207,13 @@ impl<P: Program> Core<P> {
         // SAFETY: the process runs, so its program is there; whoever uses `Process::program`
         // answers for aliasing.
         let program = unsafe { &mut *process.program() };
-        f(&Worker { core: self, process: Some(process) }, program)
+        f(&self.worker(), program)
+    }
+
+    /// What visitors get.
+    #[inline]
+    pub(crate) fn worker(&self) -> Worker<'_, P> {
+        Worker { core: self }
     }
 
     /// Wakes the processes whose time has come, on whatever worker they set their timers. Reads the
@@ -283,7 +240,7 @@ impl<P: Program> Core<P> {
                     if std::mem::take(&mut first) {
                         self.push_next(slot);
                     } else {
-                        self.push_back(slot);
+                        self.tell(self.queues.push_ready(slot));
                     }
                 }
             });
@@ -351,20 +308,14 @@ impl<P: Program> Core<P> {
             if round > 0 {
                 (0..SEARCH_PAUSES).for_each(|_| std::hint::spin_loop());
             }
-            if let Some(slot) = self.take_injected() {
+            if let Some(slot) = self.queues.take_injected(&shared.injector) {
                 return Some(slot);
             }
             let start = self.random_below(workers);
             for victim in (start..workers).chain(0..start).filter(|&victim| victim != self.id) {
-                loop {
-                    match shared.stealers[victim].steal_batch_and_pop(&self.queue) {
-                        Steal::Success(slot) => {
-                            self.counters().steals.add(1);
-                            return Some(slot);
-                        }
-                        Steal::Empty => break,
-                        Steal::Retry => {}
-                    }
+                if let Some(slot) = self.queues.steal_from(&shared.thieves[victim]) {
+                    self.counters().steals.add(1);
+                    return Some(slot);
                 }
             }
             if workers == 1 || shared.closing.requested() {
@@ -379,7 +330,7 @@ impl<P: Program> Core<P> {
         let shared = self.shared();
         shared.closing.requested()
             || !shared.injector.is_empty()
-            || shared.stealers.iter().any(|queue| !queue.is_empty())
+            || shared.thieves.iter().any(|thief| !thief.is_empty())
     }
 
     /// xorshift: good enough to keep searchers from following each other.
@@ -397,7 +348,6 @@ impl<P: Program> Core<P> {
     fn sweep(&self) {
         self.shared().close_gate();
         self.shared().blocking.close();
-        self.next.set(None);
         for slot in self.shared().slots.opened() {
             // Nobody runs processes or spawns any more, so nothing leaves or enters life behind our
             // back; wakes and kills from other threads may still change the word, but not that.
@@ -441,19 +391,38 @@ impl<P: Program> Worker<'_, P> {
         let pid = slot.build(extra, init);
         std::mem::forget(on_panic);
         core.counters().spawned.add(1);
-        core.push_back(slot);
+        core.tell(core.queues.push_fresh(slot));
         Ok(pid)
     }
 
     /// Puts a message into a mailbox and wakes its owner if need be; gives it back if there is no
     /// such process.
-    pub fn send(&self, to: Pid, message: P::Message) -> Result<(), P::Message> {
-        let slot = self.core.shared().push(to, message)?;
-        if let Some(slot) = slot {
-            self.core.deliver(slot, slot.header().state.wake(to.generation()));
+    pub fn send(
+        &self,
+        to: Pid,
+        message: impl Into<Envelope<P::Message>>,
+    ) -> Result<(), Envelope<P::Message>> {
+        if let Some(slot) = self.core.shared().post(to, message.into())? {
+            self.core.push_next(slot);
         }
         self.core.counters().sent.add(1);
         Ok(())
+    }
+
+    /// An envelope that was [recycled](Self::recycle) on this worker, with what it held then.
+    #[inline]
+    pub fn used_envelope(&self) -> Option<Envelope<P::Message>> {
+        self.core.envelopes.borrow_mut().pop()
+    }
+
+    /// Keeps an envelope for the next message that a process of this worker writes, or frees it.
+    #[inline]
+    pub fn recycle(&self, envelope: Envelope<P::Message>) {
+        let mut kept = self.core.envelopes.borrow_mut();
+        if kept.len() < ENVELOPES_MAX {
+            kept.push(envelope);
+        }
+        // Otherwise it is dropped after the borrow has ended: its destructor is the program's.
     }
 
     /// Makes a process look around once more; whether there is such a process.
@@ -482,7 +451,7 @@ impl<P: Program> Worker<'_, P> {
         &self,
         process: Process<P>,
         filter: impl FnMut(&P::Message) -> bool,
-    ) -> Option<P::Message> {
+    ) -> Option<Envelope<P::Message>> {
         self.own_slot(process).with_inbox(|inbox, arrivals| {
             inbox.receive(arrivals, process.pid().generation(), filter)
         })
@@ -495,28 +464,27 @@ impl<P: Program> Worker<'_, P> {
         &self,
         process: Process<P>,
         filter: impl FnMut(&P::Message) -> bool,
-    ) -> Option<P::Message> {
+    ) -> Option<Envelope<P::Message>> {
         self.own_slot(process).with_inbox(|inbox, arrivals| {
             inbox.receive_new(arrivals, process.pid().generation(), filter)
         })
     }
 
     /// The slot of `process`, which must be the one the worker runs.
+    #[inline]
     #[track_caller]
     fn own_slot(&self, process: Process<P>) -> Slot<P> {
-        assert!(
-            self.process.is_some_and(|own| own.pid() == process.pid()),
-            "a process receives only from its own mailbox"
-        );
-        // SAFETY: it is the running process of this worker, so its runtime lives.
-        unsafe { Slot::from_pointer(process.header_pointer()) }
+        let running = self.core.running.get();
+        running
+            .filter(|slot| slot.pointer() == process.header_pointer())
+            .expect("a process receives only from its own mailbox")
     }
 
     /// Wakes the calling process at `deadline`, once.
     #[track_caller]
     pub fn set_timer(&self, deadline: Instant) -> TimerId {
-        let process = self.process.expect("an ended process has no timers");
-        self.set_timer_for(process.pid(), deadline)
+        let running = self.core.running.get().and_then(Slot::pid);
+        self.set_timer_for(running.expect("an ended process has no timers"), deadline)
     }
 
     /// Wakes any process at `deadline`, once.
@@ -539,11 +507,6 @@ impl<P: Program> Worker<'_, P> {
     /// Which worker this is, from zero.
     pub fn id(&self) -> usize {
         self.core.id
-    }
-
-    /// The process the code runs for; `None` when that one has ended.
-    pub fn process(&self) -> Option<Process<P>> {
-        self.process
     }
 
     /// The handle any thread may have.

@@ -87,11 +87,11 @@ fn forged_and_stale_pids_find_nobody() {
     let child = pids.recv().unwrap();
     assert_eq!(child.slot_index(), old.slot_index(), "slots are reused hot");
     assert_ne!(child, old);
-    assert_eq!(handle.send(old, 1), Err(1));
+    assert_eq!(handle.send(old, 1), Err(1.into()));
     assert!(!handle.wake(old) && !handle.kill(old) && !handle.exists(old));
     for raw in [0, 1 << 32, u64::MAX, u64::from(u32::MAX), child.as_u64() + (1 << 32), 9_999] {
         let pid = Pid::from_u64(raw);
-        assert_eq!(handle.send(pid, 2), Err(2), "{pid}");
+        assert_eq!(handle.send(pid, 2), Err(2.into()), "{pid}");
         assert!(!handle.kill(pid) && !handle.wake(pid) && !handle.exists(pid), "{pid}");
     }
     assert!(handle.exists(child));

@@ -8,7 +8,7 @@ use lunatic_scheduler::channel::{Channel, TryReceive, TrySend, Waiting};
 
 use super::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
-use crate::message::Message;
+use crate::message::{Mail, Message};
 use crate::process::ProcessState;
 
 /// Handles that one process may hold; a guest that leaks them ends here.
@@ -26,14 +26,14 @@ pub(crate) struct ChannelTable {
 
 #[derive(Default)]
 struct Handles {
-    by_handle: HashMap<u64, Channel<Message>>,
+    by_handle: HashMap<u64, Channel<Mail>>,
     /// Handles of each channel, by its id: the process counts once, however many it has.
     counts: HashMap<usize, usize>,
     next: u64,
 }
 
 impl ChannelTable {
-    pub(super) fn get(&self, handle: u64) -> Result<&Channel<Message>, Fault> {
+    pub(super) fn get(&self, handle: u64) -> Result<&Channel<Mail>, Fault> {
         self.handles
             .as_ref()
             .and_then(|handles| handles.by_handle.get(&handle))
@@ -41,19 +41,19 @@ impl ChannelTable {
     }
 
     /// A handle of a channel that came from elsewhere.
-    pub(super) fn add(&mut self, channel: &Channel<Message>) -> Result<u64, Fault> {
+    pub(super) fn add(&mut self, channel: &Channel<Mail>) -> Result<u64, Fault> {
         self.insert(channel.clone(), Channel::add_holder)
     }
 
     /// A handle of a channel that this process just made, and which counts it already.
-    fn add_new(&mut self, channel: Channel<Message>) -> Result<u64, Fault> {
+    fn add_new(&mut self, channel: Channel<Mail>) -> Result<u64, Fault> {
         self.insert(channel, |_| {})
     }
 
     fn insert(
         &mut self,
-        channel: Channel<Message>,
-        count_holder: impl FnOnce(&Channel<Message>),
+        channel: Channel<Mail>,
+        count_holder: impl FnOnce(&Channel<Mail>),
     ) -> Result<u64, Fault> {
         let handles = self.handles.get_or_insert_default();
         if handles.by_handle.len() >= HANDLES_MAX {
@@ -127,7 +127,7 @@ host_functions! {
     /// (`u64::MAX`: without limit, 0: not at all) while the channel is full. 0: sent. 1: closed, as
     /// nobody can ever receive. 9027: the time has passed. Unless it was sent, the message stays
     /// current.
-    fn send(call, channel: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
+    [short] fn send(call, channel: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
         match send_message(call, channel, timeout) {
             Ok(Some(status)) => Poll::Ready(Ok(status)),
             Ok(None) => Poll::Pending,
@@ -138,7 +138,7 @@ host_functions! {
     /// Receives a message and makes it current, waiting up to `timeout` milliseconds (`u64::MAX`:
     /// without limit, 0: not at all). 0: there it is. 1: closed and empty, as nobody can ever send.
     /// 9027: the time has passed.
-    fn receive(call, channel: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
+    [short] fn receive(call, channel: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
         match receive_message(call, channel, timeout) {
             Ok(Some(status)) => Poll::Ready(Ok(status)),
             Ok(None) => Poll::Pending,
@@ -149,7 +149,7 @@ host_functions! {
 
 /// The place in the channel's book that this call has, or a new one. While a call waits it is kept
 /// in the process's state, so that its death gives it up.
-fn take_place(call: &mut Call<'_, '_>, handle: u64) -> Result<(Channel<Message>, Waiting), Fault> {
+fn take_place(call: &mut Call<'_, '_>, handle: u64) -> Result<(Channel<Mail>, Waiting), Fault> {
     match call.state.wait.channel.take() {
         Some(place) => Ok(place),
         None => Ok((call.state.channels.get(handle)?.clone(), Waiting::default())),
@@ -220,7 +220,9 @@ fn receive_message(
     };
     match result {
         Ok(message) => {
-            call.state.scratch = Some(message);
+            if let Some(old) = call.state.scratch.replace(message) {
+                Message::discard(old, call.worker);
+            }
             Ok(Some(0))
         }
         Err(TryReceive::Closed) => Ok(Some(CLOSED)),

@@ -6,7 +6,7 @@ use lunatic_scheduler::Pid;
 
 use crate::bind::{Call, Fault, host_functions};
 use crate::memory::Ptr;
-use crate::message::{Message, Resource, Transit};
+use crate::message::{Mail, Message, Resource, Transit};
 use crate::process::ProcessState;
 
 /// A wait ended because its time was over.
@@ -21,7 +21,7 @@ const RESOURCES_MAX: usize = 10_000;
 impl ProcessState {
     /// The scratch message, which most functions here are about.
     pub(super) fn scratch(&mut self) -> Result<&mut Message, Fault> {
-        self.scratch.as_mut().ok_or_else(|| {
+        self.scratch.as_deref_mut().ok_or_else(|| {
             Fault::new("the process has no current message; create or receive one first")
         })
     }
@@ -35,38 +35,41 @@ host_functions! {
 
     /// Makes an empty message current. `tag` 0 means none. `capacity` is a hint and allocates
     /// nothing beyond the largest message.
-    fn create_data(call, tag: i64, capacity: u64) -> Result<(), Fault> {
+    [short] fn create_data(call, tag: i64, capacity: u64) -> Result<(), Fault> {
         let limit = call.state.node.message_bytes_max;
-        let mut message = Message::new(tag);
+        let mut message = match call.state.scratch.take() {
+            Some(mut used) => {
+                used.clear();
+                used
+            }
+            None => Message::envelope(call.worker),
+        };
+        message.tag = tag;
         // A hint of the guest's: honoured up to a size that costs nothing to be wrong about.
         let hint = usize::try_from(capacity).unwrap_or(usize::MAX).min(limit).min(64 * 1024);
-        message.data.try_reserve(hint).map_err(|_| Fault::new("no memory for a message"))?;
+        message.data.expect_total(hint)?;
         call.state.scratch = Some(message);
         Ok(())
     }
 
     /// Appends bytes to the message. Answers how many: all of them, or fewer when the message has
     /// reached the largest size (`--max-message`).
-    fn write_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
+    [short] fn write_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
         let limit = call.state.node.message_bytes_max;
         let bytes = call.memory.slice(data_ptr, data_len)?;
         let message = call.state.scratch()?;
         let room = limit.saturating_sub(message.data.len());
         let bytes = &bytes[..bytes.len().min(room)];
-        message
-            .data
-            .try_reserve(bytes.len())
-            .map_err(|_| Fault::new(format!("no memory for {} bytes of a message", bytes.len())))?;
-        message.data.extend_from_slice(bytes);
+        message.data.append(bytes)?;
         Ok(bytes.len() as u32)
     }
 
     /// Copies bytes from the read position to `data_ptr` and moves the position. Answers how many:
     /// fewer than asked for at the end of the message.
-    fn read_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
-        let message = call.state.scratch.as_mut();
+    [short] fn read_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
+        let message = call.state.scratch.as_deref_mut();
         let message = message.ok_or_else(|| Fault::new("the process has no current message"))?;
-        let rest = message.data.get(message.cursor..).unwrap_or_default();
+        let rest = message.data.as_slice().get(message.cursor..).unwrap_or_default();
         let bytes = &rest[..rest.len().min(data_len as usize)];
         // The whole range is the guest's promise, whatever of it is needed.
         call.memory.slice_mut(data_ptr, data_len)?[..bytes.len()].copy_from_slice(bytes);
@@ -75,7 +78,7 @@ host_functions! {
     }
 
     /// Sets the read position, in bytes from the beginning. Traps beyond the end.
-    fn seek_data(call, index: u64) -> Result<(), Fault> {
+    [short] fn seek_data(call, index: u64) -> Result<(), Fault> {
         let message = call.state.scratch()?;
         let len = message.data.len();
         message.cursor = usize::try_from(index).ok().filter(|&index| index <= len).ok_or_else(
@@ -85,12 +88,12 @@ host_functions! {
     }
 
     /// The message's tag, 0 if it has none.
-    fn get_tag(call) -> Result<i64, Fault> {
+    [short] fn get_tag(call) -> Result<i64, Fault> {
         Ok(call.state.scratch()?.tag)
     }
 
     /// The message's length in bytes.
-    fn data_size(call) -> Result<u64, Fault> {
+    [short] fn data_size(call) -> Result<u64, Fault> {
         Ok(call.state.scratch()?.data.len() as u64)
     }
 
@@ -98,7 +101,7 @@ host_functions! {
     /// index, for `take_channel`. Traps if the handle is unknown.
     fn push_channel(call, channel: u64) -> Result<u64, Fault> {
         let channel = call.state.channels.get(channel)?.clone();
-        let transit = Transit::new(&channel, &call.state.node);
+        let transit = Transit::new(&channel, call.state.node);
         let message = call.state.scratch()?;
         if message.resources.len() >= RESOURCES_MAX {
             return Err(Fault::new(format!("a message carries at most {RESOURCES_MAX} resources")));
@@ -121,11 +124,11 @@ host_functions! {
 
     /// Sends the message to a process's mailbox. Always 0: a message to a process that does not
     /// exist is dropped.
-    fn send(call, process_id: u64) -> Result<u32, Fault> {
+    [short] fn send(call, process_id: u64) -> Result<u32, Fault> {
         let message = call.state.scratch.take();
         let message = message.ok_or_else(|| Fault::new("the process has no current message"))?;
         if let Err(lost) = call.worker.send(Pid::from_u64(process_id), message) {
-            std::mem::drop(lost);
+            Message::discard(lost, call.worker);
         }
         Ok(0)
     }
@@ -133,7 +136,7 @@ host_functions! {
     /// Waits for a message with one of the tags (64-bit little-endian at `tag_ptr`, `tag_len` of
     /// them; none: any message) and makes it current. 0: there it is. 9027: `timeout` milliseconds
     /// have passed (`u64::MAX`: no limit). Others stay in the mailbox, in order.
-    fn receive(call, tag_ptr: Ptr, tag_len: u32, timeout: u64) -> Poll<Result<u32, Fault>> {
+    [short] fn receive(call, tag_ptr: Ptr, tag_len: u32, timeout: u64) -> Poll<Result<u32, Fault>> {
         let tags = match tags(call, tag_ptr, tag_len) {
             Ok(tags) => tags,
             Err(fault) => return Poll::Ready(Err(fault)),
@@ -142,7 +145,9 @@ host_functions! {
             tags.is_empty() || tags.chunks_exact(8).any(|tag| tag == message.tag.to_le_bytes())
         };
         if let Some(message) = next_message(call, wanted) {
-            call.state.scratch = Some(message);
+            if let Some(old) = call.state.scratch.replace(message) {
+                Message::discard(old, call.worker);
+            }
             return Poll::Ready(Ok(0));
         }
         if call.timed_out(timeout) {
@@ -161,9 +166,9 @@ fn tags<'a>(call: &Call<'a, '_>, tag_ptr: Ptr, tag_len: u32) -> Result<&'a [u8],
 }
 
 /// The first message that is wanted: the one that came with the spawn, or one of the mailbox.
-fn next_message(call: &mut Call<'_, '_>, wanted: impl Fn(&Message) -> bool) -> Option<Message> {
+fn next_message(call: &mut Call<'_, '_>, wanted: impl Fn(&Message) -> bool) -> Option<Mail> {
     let state = &mut *call.state;
-    if state.first_message.as_ref().is_some_and(&wanted) {
+    if state.first_message.as_ref().is_some_and(|first| wanted(first)) {
         return state.first_message.take();
     }
     // Polled again, only what has come since can be new.

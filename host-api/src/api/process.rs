@@ -1,6 +1,5 @@
 //! `lunatic::process`: making, ending and asking about processes.
 
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -57,7 +56,7 @@ host_functions! {
     }
 
     /// Waits for so many milliseconds. 0 lets others run.
-    fn sleep_ms(call, millis: u64) -> Poll<Result<(), Fault>> {
+    [short] fn sleep_ms(call, millis: u64) -> Poll<Result<(), Fault>> {
         if millis == 0 {
             return yield_once(call);
         }
@@ -70,12 +69,12 @@ host_functions! {
 
     /// Answers the id of the process that calls. No other process, dead or alive, has the same one
     /// for as long as a slot's generations last (2^32 reuses).
-    fn process_id(call) -> Result<u64, Fault> {
+    [short] fn process_id(call) -> Result<u64, Fault> {
         Ok(call.state.pid().as_u64())
     }
 
     /// 1 if the process lives, else 0. It may end the next moment.
-    fn exists(call, process_id: u64) -> Result<u32, Fault> {
+    [short] fn exists(call, process_id: u64) -> Result<u32, Fault> {
         Ok(u32::from(call.worker.exists(Pid::from_u64(process_id))))
     }
 
@@ -88,11 +87,9 @@ host_functions! {
 
 /// Goes to the back of the run queue once.
 pub(super) fn yield_once<T: Default>(call: &mut Call<'_, '_>) -> Poll<Result<T, Fault>> {
-    if std::mem::replace(&mut call.state.wait.searched, true) {
+    if std::mem::replace(&mut call.state.wait.yields, true) {
         return Poll::Ready(Ok(T::default()));
     }
-    // Woken before it parks, the process is queued again behind those that are ready.
-    call.worker.wake(call.state.pid());
     Poll::Pending
 }
 
@@ -120,11 +117,10 @@ fn spawn_process(
     let params = params(call.memory.slice(params_ptr, params_len)?)?;
     // Checked before there is a process whose id could not be told.
     call.memory.slice_mut(id_ptr, 8)?;
-    let image = call.state.image();
     let start = Start {
-        node: &call.state.node,
-        image: &image,
-        config: Arc::clone(&call.state.config),
+        node: call.state.node,
+        image: call.state.image,
+        config: call.state.config.clone(),
         entry,
         params: &params,
         first_message: with_message.then_some(&mut call.state.scratch),

@@ -70,7 +70,7 @@ pub(crate) fn run(
 pub(crate) fn receive(process: Process<Native>, mut filter: impl FnMut(&u64) -> bool) -> u64 {
     loop {
         if let Some(m) = process.on_worker(|worker, _| worker.receive(process, &mut filter)) {
-            return m;
+            return m.into_inner();
         }
         process.park();
     }

@@ -3,15 +3,14 @@
 use super::errno::Errno;
 use crate::bind::Call;
 use crate::memory::{GuestMemory, Ptr};
-use std::sync::Arc;
 
 pub(super) fn args_sizes_get(call: &mut Call<'_, '_>, count: Ptr, bytes: Ptr) -> Result<(), Errno> {
-    let config = Arc::clone(&call.state.config);
+    let config = call.state.config.clone();
     write_sizes(&mut call.memory, config.args.iter().map(String::len), count, bytes)
 }
 
 pub(super) fn args_get(call: &mut Call<'_, '_>, list: Ptr, text: Ptr) -> Result<(), Errno> {
-    let config = Arc::clone(&call.state.config);
+    let config = call.state.config.clone();
     write_texts(&mut call.memory, config.args.iter().map(|arg| [arg.as_str(), "", ""]), list, text)
 }
 
@@ -20,13 +19,13 @@ pub(super) fn environ_sizes_get(
     count: Ptr,
     bytes: Ptr,
 ) -> Result<(), Errno> {
-    let config = Arc::clone(&call.state.config);
+    let config = call.state.config.clone();
     let lens = config.env.iter().map(|(key, value)| key.len() + 1 + value.len());
     write_sizes(&mut call.memory, lens, count, bytes)
 }
 
 pub(super) fn environ_get(call: &mut Call<'_, '_>, list: Ptr, text: Ptr) -> Result<(), Errno> {
-    let config = Arc::clone(&call.state.config);
+    let config = call.state.config.clone();
     let texts = config.env.iter().map(|(key, value)| [key.as_str(), "=", value]);
     write_texts(&mut call.memory, texts, list, text)
 }

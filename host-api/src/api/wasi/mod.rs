@@ -58,7 +58,7 @@ host_functions! {
 
     /// Writes the time of a clock (0 real time, 1 monotonic, 2 and 3 processor time of the whole
     /// run), in nanoseconds (u64). `precision` is ignored: it is always the best there is.
-    fn clock_time_get(call, clock_id: u32, precision: u64, time: Ptr) -> Result<u32, Fault> {
+    [short] fn clock_time_get(call, clock_id: u32, precision: u64, time: Ptr) -> Result<u32, Fault> {
         let _ = precision;
         at_once(clocks::time_get(call, clock_id, time))
     }
@@ -286,7 +286,7 @@ host_functions! {
     }
 
     /// Lets the others run that are ready.
-    fn sched_yield(call) -> Poll<Result<u32, Fault>> {
+    [short] fn sched_yield(call) -> Poll<Result<u32, Fault>> {
         yield_once(call)
     }
 

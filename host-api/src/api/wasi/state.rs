@@ -94,8 +94,16 @@ impl WasiState {
 
 impl ProcessState {
     /// The process waits, or reads: what it has written so far must be seen.
+    #[inline]
     pub(crate) fn flush_lines(&mut self) {
-        if !self.wasi.in_write && self.wasi.holds_output() {
+        if self.wasi.holds_output() {
+            self.flush_held_lines();
+        }
+    }
+
+    #[cold]
+    fn flush_held_lines(&mut self) {
+        if !self.wasi.in_write {
             self.wasi.lines.flush(&self.config.stdio, waiter(&self.node, self.pid()));
         }
     }

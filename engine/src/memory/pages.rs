@@ -1,0 +1,368 @@
+//! Which pages of a slot are there, and how a used slot becomes a new memory.
+//!
+//! Giving pages back to the system and taking them again costs microseconds each, and asking the
+//! system which pages were touched costs one system call a process. So a slot that is used again
+//! keeps its pages, and every *other* page of it is marked as a guard (`MADV_GUARD_INSTALL`: a mark
+//! in the page table, no mapping). A process that touches only what its predecessors touched then
+//! costs no system call and no fault: its slot's pages are overwritten when the slot is taken. One
+//! that touches another page faults once, and the handler ([`resolve_fault`]) lifts the mark and
+//! books the page.
+//!
+//! The same marks let pages of the module's initial data be left out until they are touched
+//! (`data.rs`).
+//!
+//! Parties: the *owner* of a slot (who took it from its class; one thread at a time) and the signal
+//! handler on the owner's thread, whether guest code or a host function touched the page. The
+//! kernel does not resolve: a system call given an address in a guest's memory would fail with
+//! `EFAULT`, so host functions hand it buffers of their own.
+//!
+//! States of a slot: all zero is [`UNTOUCHED`], so that the books of slots never used cost nothing.
+
+use std::ops::Range;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use crate::data::InitialData;
+use crate::os::{self, OS_PAGE_BYTES};
+
+/// Bytes of the largest slot that has a book.
+pub(super) const BOOKED_BYTES_MAX: usize = PAGES * OS_PAGE_BYTES;
+
+const WORDS: usize = 8;
+const PAGES: usize = WORDS * 64;
+
+/// Pages that a slot may keep for its next tenant: 256 KiB. Felt: overwriting more takes longer than
+/// most processes live.
+const KEPT_PAGES_MAX: u32 = 64;
+
+/// Faults of one tenant before its slot is opened: one that touches many new pages should not pay
+/// for each.
+const FAULTS_MAX: u8 = 8;
+
+/// No page of the slot is there, and none is marked.
+const UNTOUCHED: u8 = 0;
+/// Pages in `pages` are marked, and placed when touched. Of all others nothing is known: they are
+/// there or not, and dirty.
+const OPEN: u8 = 1;
+/// Pages in `pages` may be there and dirty. All others are marked.
+const TRACKED: u8 = 2;
+
+/// The book of one slot. Default ordering `Relaxed`: owner and handler are one thread, and a slot
+/// passes from owner to owner under its class's lock.
+pub(super) struct Book {
+    /// The tenant's initial data; null if it has none or the slot is free.
+    data: AtomicPtr<InitialData>,
+    pages: [AtomicU64; WORDS],
+    state: AtomicU8,
+    faults: AtomicU8,
+}
+
+/// A slot's addresses.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) base: usize,
+    pub(super) bytes: usize,
+}
+
+impl Span {
+    fn pages(self) -> usize {
+        self.bytes / OS_PAGE_BYTES
+    }
+
+    fn range(self, pages: Range<usize>) -> Range<usize> {
+        self.base + pages.start * OS_PAGE_BYTES..self.base + pages.end * OS_PAGE_BYTES
+    }
+
+    fn whole(self) -> Range<usize> {
+        self.base..self.base + self.bytes
+    }
+
+    fn memory(self) -> *mut u8 {
+        self.base as *mut u8
+    }
+}
+
+impl Book {
+    /// Owner: makes the slot a memory with this data at its start. `used`: it has had a tenant.
+    pub(super) fn prepare(&self, span: Span, used: bool, data: Option<&InitialData>) {
+        let state = self.state.load(Ordering::Relaxed);
+        if state == TRACKED {
+            return self.prepare_tracked(span, data);
+        }
+        if used && self.track(span) {
+            return self.prepare_tracked(span, data);
+        }
+        self.prepare_untouched(span, data);
+    }
+
+    /// What is there is known: overwrite it.
+    fn prepare_tracked(&self, span: Span, data: Option<&InitialData>) {
+        self.begin_tenancy(data);
+        for word in 0..WORDS {
+            let mut bits = self.pages[word].load(Ordering::Relaxed);
+            while bits != 0 {
+                let page = word * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                clean_page(span, page, data);
+            }
+        }
+    }
+
+    /// Nothing is there.
+    fn prepare_untouched(&self, span: Span, data: Option<&InitialData>) {
+        let Some(data) = data else { return };
+        let left_out = |page: usize| data.has(page) && !data.is_wanted(page);
+        let mut marked = false;
+        for run in runs(data.pages_end(), left_out).filter(|_| os::guards_pages()) {
+            // A mark costs as much as copying a page. What cannot be marked is copied, too.
+            if run.len() > 1 && os::install_guard(span.range(run.clone())) {
+                run.for_each(|page| self.set(page));
+                marked = true;
+            }
+        }
+        if !marked {
+            // SAFETY: the slot is zero, ours, and as long as the initial memory.
+            return unsafe { data.place_all(span.memory()) };
+        }
+        self.begin_tenancy(Some(data));
+        self.state.store(OPEN, Ordering::Relaxed);
+        data.note_placement();
+        for page in data.pages().filter(|&page| !self.holds(page)) {
+            // SAFETY: as above.
+            unsafe { data.place_page(page, span.memory()) };
+        }
+    }
+
+    fn begin_tenancy(&self, data: Option<&InitialData>) {
+        let data = data.map_or(ptr::null_mut(), |data| ptr::from_ref(data).cast_mut());
+        self.data.store(data, Ordering::Relaxed);
+        self.faults.store(0, Ordering::Relaxed);
+    }
+
+    /// UNTOUCHED (by this book) or OPEN to TRACKED: finds out what is there and marks the rest.
+    /// False: the slot is UNTOUCHED now.
+    fn track(&self, span: Span) -> bool {
+        self.clear();
+        let mut kept = 0;
+        os::for_each_present(span.whole(), |present| {
+            let first = (present.start - span.base) / OS_PAGE_BYTES;
+            for page in first..first + present.len().div_ceil(OS_PAGE_BYTES) {
+                self.set(page);
+                kept += 1;
+            }
+        });
+        let mut absent = runs(span.pages(), |page| !self.holds(page));
+        if kept > KEPT_PAGES_MAX {
+            os::discard(span.whole());
+        } else if !os::guards_pages() {
+            runs(span.pages(), |page| self.holds(page))
+                .flatten()
+                .for_each(|page| clean_page(span, page, None));
+        } else if absent.all(|pages| os::install_guard(span.range(pages))) {
+            self.state.store(TRACKED, Ordering::Relaxed);
+            return true;
+        } else {
+            os::discard(span.whole());
+        }
+        if os::guards_pages() {
+            os::remove_guard(span.whole());
+        }
+        self.forget();
+        false
+    }
+
+    /// Owner, when all pages have been given back and all marks lifted.
+    pub(super) fn forget(&self) {
+        self.clear();
+        self.state.store(UNTOUCHED, Ordering::Relaxed);
+    }
+
+    /// Owner: copies everything that may not be zero into another memory.
+    ///
+    /// # Safety
+    /// `to` is writable, at least as long as this slot, and nobody else's.
+    pub(super) unsafe fn copy(&self, span: Span, to: *mut u8) {
+        let data = self.data.load(Ordering::Relaxed);
+        // SAFETY: the tenant's image outlives its memory.
+        let data = unsafe { data.as_ref() };
+        let tracked = self.state.load(Ordering::Relaxed) == TRACKED;
+        for page in data.into_iter().flat_map(InitialData::pages) {
+            if self.holds(page) != tracked {
+                // Left out so far: touched, it is placed.
+                // SAFETY: the slot is readable.
+                unsafe { span.memory().wrapping_add(page * OS_PAGE_BYTES).read_volatile() };
+            }
+        }
+        os::for_each_present(span.whole(), |present| {
+            let offset = present.start - span.base;
+            let to = to.wrapping_add(offset);
+            // SAFETY: the slot's pages are readable; the caller answers for `to`.
+            unsafe { ptr::copy_nonoverlapping(present.start as *const u8, to, present.len()) };
+        });
+    }
+
+    /// The handler: the owner touched this page. True: it can go on.
+    fn resolve(&self, span: Span, page: usize) -> bool {
+        let state = self.state.load(Ordering::Relaxed);
+        let marked = match state {
+            OPEN => self.holds(page),
+            TRACKED => !self.holds(page),
+            _ => false,
+        };
+        if !marked {
+            return false;
+        }
+        // SAFETY: the tenant's image outlives its memory.
+        let data = unsafe { self.data.load(Ordering::Relaxed).as_ref() };
+        if !os::remove_guard(span.range(page..page + 1)) {
+            return false;
+        }
+        if state == OPEN {
+            self.unset(page);
+        } else {
+            self.set(page);
+        }
+        match data.filter(|data| data.has(page)) {
+            Some(data) => {
+                data.note_fault(page);
+                // SAFETY: the page is zero, the owner's, and its owner stands still.
+                unsafe { data.place_page(page, span.memory()) };
+            }
+            None => self.count_fault(span, data),
+        }
+        true
+    }
+
+    /// TRACKED to OPEN, when the tenant has touched many new pages.
+    fn count_fault(&self, span: Span, data: Option<&InitialData>) {
+        let faults = self.faults.load(Ordering::Relaxed) + 1;
+        self.faults.store(faults, Ordering::Relaxed);
+        if faults < FAULTS_MAX {
+            return;
+        }
+        let left_out = |page| data.is_some_and(|data| data.has(page)) && !self.holds(page);
+        for run in runs(span.pages(), |page| !left_out(page)) {
+            if !os::remove_guard(span.range(run)) {
+                return; // Some are open and some are not: faults on the latter go on as before.
+            }
+        }
+        for page in 0..span.pages() {
+            if left_out(page) { self.set(page) } else { self.unset(page) }
+        }
+        self.state.store(OPEN, Ordering::Relaxed);
+    }
+
+    fn holds(&self, page: usize) -> bool {
+        self.pages[page / 64].load(Ordering::Relaxed) & (1 << (page % 64)) != 0
+    }
+
+    fn set(&self, page: usize) {
+        let word = &self.pages[page / 64];
+        word.store(word.load(Ordering::Relaxed) | 1 << (page % 64), Ordering::Relaxed);
+    }
+
+    fn unset(&self, page: usize) {
+        let word = &self.pages[page / 64];
+        word.store(word.load(Ordering::Relaxed) & !(1 << (page % 64)), Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.pages.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
+/// Makes a page of a used slot what it is at the start.
+fn clean_page(span: Span, page: usize, data: Option<&InitialData>) {
+    match data.filter(|data| data.has(page)) {
+        // SAFETY: the page is there and ours.
+        Some(data) => unsafe { data.restore_page(page, span.memory()) },
+        None => {
+            let start = span.memory().wrapping_add(page * OS_PAGE_BYTES);
+            // SAFETY: as above.
+            unsafe { start.write_bytes(0, OS_PAGE_BYTES) };
+        }
+    }
+}
+
+/// The longest runs of pages for which the predicate holds.
+fn runs(pages: usize, holds: impl Fn(usize) -> bool) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = (at..pages).find(|&page| holds(page))?;
+        at = (start..pages).find(|&page| !holds(page)).unwrap_or(pages);
+        Some(start..at)
+    })
+}
+
+/// The regions of slots with books, for the handler: it cannot wait for a lock.
+static REGIONS: [Region; REGIONS_MAX] = [const { Region::new() }; REGIONS_MAX];
+
+/// Nodes live at once in one program, times the classes that each uses: more go without marks.
+const REGIONS_MAX: usize = 64;
+
+struct Region {
+    /// 0: free, 1: being written.
+    start: AtomicUsize,
+    end: AtomicUsize,
+    slot_shift: AtomicUsize,
+    books: AtomicPtr<Book>,
+}
+
+impl Region {
+    const fn new() -> Self {
+        Self {
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            slot_shift: AtomicUsize::new(0),
+            books: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+}
+
+/// Makes slots known to the handler. False: there is no place left.
+pub(super) fn register(region: Range<usize>, slot_shift: u32, books: *mut Book) -> bool {
+    for place in &REGIONS {
+        // Acquire: pairs with the Release of `unregister`, whose words we overwrite.
+        let claim = place.start.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
+        if claim.is_ok() {
+            place.end.store(region.end, Ordering::Relaxed);
+            place.slot_shift.store(slot_shift as usize, Ordering::Relaxed);
+            place.books.store(books, Ordering::Relaxed);
+            // Release: publishes the words above to a handler that reads the start.
+            place.start.store(region.start, Ordering::Release);
+            return true;
+        }
+    }
+    false
+}
+
+/// Takes them back, when no slot of theirs is in use.
+pub(super) fn unregister(region: Range<usize>) {
+    let places = REGIONS.iter();
+    // Relaxed: only the one who registered it has this address.
+    let mut mine = places.filter(|place| place.start.load(Ordering::Relaxed) == region.start);
+    if let Some(place) = mine.next() {
+        // Release: nobody of ours reads the words any more.
+        place.start.store(0, Ordering::Release);
+    }
+}
+
+/// Whether the fault at `address` was a touch of a marked page, which is there now: the touch may be
+/// repeated. Async-signal-safe; called on the thread that touched.
+pub(crate) fn resolve_fault(address: usize) -> bool {
+    for place in &REGIONS {
+        // Acquire: pairs with the Release of `register`.
+        let start = place.start.load(Ordering::Acquire);
+        if start <= 1 || address < start || address >= place.end.load(Ordering::Relaxed) {
+            continue;
+        }
+        let shift = place.slot_shift.load(Ordering::Relaxed);
+        let (slot, bytes) = ((address - start) >> shift, 1 << shift);
+        let span = Span { base: start + (slot << shift), bytes };
+        let book = place.books.load(Ordering::Relaxed).wrapping_add(slot);
+        // SAFETY: the region lists a book for each of its slots; the one who touched the slot owns
+        // it, so its class is alive.
+        return unsafe { (*book).resolve(span, (address - span.base) / OS_PAGE_BYTES) };
+    }
+    false
+}
