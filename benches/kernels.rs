@@ -99,7 +99,7 @@ fn instance(metering: bool) -> Standalone {
 }
 
 fn time(instance: &mut Standalone, kernel: &str) -> Duration {
-    let function = instance.instance().image().function(kernel).expect("an export");
+    let function = instance.image().function(kernel).expect("an export");
     let begun = Instant::now();
     instance.call(function, &mut [RawValue::default(); 1]).expect("no trap");
     begun.elapsed()

@@ -55,6 +55,8 @@ pub(crate) struct ImageInner {
     memory: MemoryPlan,
     data: InitialData,
     exports: HashMap<String, ExportIndex>,
+    /// Sorted by name: found in a few comparisons, without hashing.
+    functions: Box<[ExportedFunction]>,
     start: Option<Callable>,
     /// Function references that the template holds: function index to offset in the block.
     funcrefs: HashMap<u32, u32>,
@@ -91,6 +93,18 @@ pub struct Callable {
     signature: u32,
 }
 
+/// An exported function, with what its callers have to know.
+#[derive(Debug)]
+pub struct ExportedFunction {
+    name: Box<str>,
+    /// To be called in an instance of the image.
+    pub callable: Callable,
+    /// Types of its parameters.
+    pub params: Box<[Type]>,
+    /// How many values it takes or gives, whichever are more.
+    pub values: usize,
+}
+
 /// Builds an [`ImageInner`]; the fields are what grows on the way.
 struct Builder<'a> {
     compiled: &'a Compiled,
@@ -122,10 +136,15 @@ impl Image {
     /// The exported function of this name.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<Callable> {
-        match self.0.exports.get(name)? {
-            ExportIndex::Function(index) => Some(self.0.callable(*index)),
-            _ => None,
-        }
+        self.exported(name.as_bytes()).map(|function| function.callable)
+    }
+
+    /// The same with its type, by the bytes of its name.
+    #[must_use]
+    pub fn exported(&self, name: &[u8]) -> Option<&ExportedFunction> {
+        let functions = &self.0.functions;
+        let at = functions.binary_search_by(|function| function.name.as_bytes().cmp(name));
+        at.ok().map(|at| &functions[at])
     }
 
     /// The type of a function of this image.
@@ -143,9 +162,7 @@ impl Image {
 
     /// Names of the exported functions.
     pub fn function_names(&self) -> impl Iterator<Item = &str> {
-        self.0.exports.iter().filter_map(|(name, export)| {
-            matches!(export, ExportIndex::Function(_)).then_some(name.as_str())
-        })
+        self.0.functions.iter().map(|function| &*function.name)
     }
 
     /// The offset of an exported global in bytes from the `VMContext`, and its type.
@@ -314,6 +331,7 @@ fn build(compiled: Compiled, host: &HostFunctions) -> Result<ImageInner, LinkErr
     let template = builder.template();
     let Builder { relocations, host_code, funcrefs, .. } = builder;
 
+    let functions = exported_functions(&compiled, &host_code);
     let start = module.start_function.map(|index| callable(&compiled, &host_code, index));
     let function_by_code = (0..module.functions.len() as u32)
         .rev() // Imports bound to one host function share their code: the first stands for all.
@@ -334,12 +352,33 @@ fn build(compiled: Compiled, host: &HostFunctions) -> Result<ImageInner, LinkErr
         memory,
         data,
         exports: module.exports.iter().map(|(name, &index)| (name.clone(), index)).collect(),
+        functions,
         start,
         funcrefs,
         function_by_code,
         host_code: host_code.into(),
         compiled,
     })
+}
+
+fn exported_functions(compiled: &Compiled, host_code: &[usize]) -> Box<[ExportedFunction]> {
+    let module = compiled.module();
+    let mut functions: Vec<_> = module
+        .exports
+        .iter()
+        .filter_map(|(name, export)| {
+            let ExportIndex::Function(index) = export else { return None };
+            let ty = &module.signatures[module.functions[*index]];
+            Some(ExportedFunction {
+                name: name.as_str().into(),
+                callable: callable(compiled, host_code, *index),
+                params: ty.params().into(),
+                values: ty.params().len().max(ty.results().len()),
+            })
+        })
+        .collect();
+    functions.sort_by(|a, b| a.name.cmp(&b.name));
+    functions.into()
 }
 
 impl Builder<'_> {

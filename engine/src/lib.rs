@@ -33,7 +33,7 @@ mod validate;
 pub use abi::VmCtx;
 pub use cache::Cache;
 pub use compile::{Compiled, Compiler, CompilerOptions, OptLevel, Progress};
-pub use image::{Callable, Image};
+pub use image::{Callable, ExportedFunction, Image};
 pub use instance::{
     BoundCall, EXIT_FRAME_POINTER_BELOW, EXIT_STACK_POINTER_BELOW, Hooks, Instance,
     InstantiateError, Limits, Prepared, exit_backtrace, memory_at, owner_of,

@@ -72,12 +72,6 @@ impl<'a> GuestMemory<'a> {
         Ok(self.base.wrapping_add(at.0 as usize))
     }
 
-    /// UTF-8 text.
-    pub(crate) fn text(&self, at: Ptr, len: u32) -> Result<&'a str, Fault> {
-        std::str::from_utf8(self.slice(at, len)?)
-            .map_err(|error| Fault::new(format!("the text at {:#x} is not UTF-8: {error}", at.0)))
-    }
-
     /// Copies bytes in.
     pub(crate) fn write(&mut self, at: Ptr, bytes: &[u8]) -> Result<(), Fault> {
         let len = u32::try_from(bytes.len())

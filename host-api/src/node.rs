@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
 use crate::kept::Kept;
-use crate::process::{ProcessState, Start};
+use crate::process::{Entry, Params, ProcessState, Start};
 use crate::stdio::Host;
 
 /// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
@@ -98,15 +98,21 @@ impl NodeBuilder {
     /// When threads or address space cannot be had.
     pub fn start(self) -> Result<Node, RunError> {
         signals::install(fiber_at_fault);
+        let memory = Arc::new(MemoryPool::default());
         let node = Arc::new(NodeInner {
             handle: OnceLock::new(),
-            memory: MemoryPool::default(),
+            memory: Arc::clone(&memory),
             message_bytes_max: self.message_bytes_max,
             slice: self.slice,
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
         });
-        let runtime = Runtime::start(&self.scheduler.on_worker_start(signals::prepare_thread))?;
+        let scheduler = self.scheduler.on_worker_start(signals::prepare_thread).trim(move || {
+            let bytes = memory.trim();
+            give_back_heap();
+            bytes > 0
+        });
+        let runtime = Runtime::start(&scheduler)?;
         let known = node.handle.set(runtime.handle().clone());
         assert!(known.is_ok(), "the handle is set once, here");
         let held = Box::new(Held { node, image: OnceLock::new(), config: OnceLock::new() });
@@ -163,8 +169,7 @@ impl Node {
             node,
             image,
             config: ConfigRef::Main(config),
-            entry,
-            params: &[],
+            entry: Entry::new(image.get(), entry.as_bytes(), [].into_iter(), Params::new()),
             first_message: None,
             is_main: true,
         };
@@ -202,7 +207,7 @@ impl Node {
 /// The shared part, which every process refers to.
 pub(crate) struct NodeInner {
     handle: OnceLock<Handle<ProcessState>>,
-    pub(crate) memory: MemoryPool,
+    pub(crate) memory: Arc<MemoryPool>,
     pub(crate) message_bytes_max: usize,
     pub(crate) slice: i64,
     /// How the main process ended.
@@ -262,6 +267,15 @@ impl Host for NodeInner {
     fn shut_down(&self) {
         self.handle().shutdown();
     }
+}
+
+/// The heap of a burst (messages, tables of processes) goes back to the system, too.
+fn give_back_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: no preconditions; it only looks for free pages.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Answers the fault handler: which fiber is running here?

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunatic_engine::{
-    BoundCall, Frame, Hooks, Image, Instance, Limits, Prepared, RawBacktrace, RawValue, TrapCode,
-    Type, VmCtx, exit_backtrace, signals,
+    BoundCall, Callable, ExportedFunction, Frame, Hooks, Image, Instance, Limits, Prepared,
+    RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
 use lunatic_scheduler::{End, Handle, Pid, Process, Program, TimerId, Worker};
@@ -34,8 +34,9 @@ use crate::node::{NodeInner, RunError};
 /// Blocks up to this size lie in the process's slot, beside its stack.
 const BLOCK_IN_SLOT_BYTES_MAX: usize = 16 * 1024;
 
-/// Arguments that need no allocation.
-const INLINE_PARAMS: usize = 4;
+/// Stack of a process that is made from outside, which is the main one: there is one of it, and it
+/// is where programs that were not made for small stacks run.
+const LARGE_STACK_BYTES: usize = 8 << 20;
 
 /// Everything about one process.
 pub(crate) struct ProcessState {
@@ -44,8 +45,9 @@ pub(crate) struct ProcessState {
     me: Process<Self>,
     /// Read by every short call.
     pub(crate) short_calls: ShortCalls,
-    calls: Entry,
-    exit: Option<ExitReason>,
+    entry: Entry,
+    /// Why it ends, if it is not because its body returned. Boxed: hardly any process has it.
+    exit: Option<Box<ExitReason>>,
     is_main: bool,
     /// The message that this process writes or reads.
     pub(crate) scratch: Option<Mail>,
@@ -60,12 +62,50 @@ pub(crate) struct ProcessState {
     pub(crate) node: Kept<Arc<NodeInner>>,
 }
 
-/// What the body runs.
-struct Entry {
-    start: Option<BoundCall>,
-    entry: Result<BoundCall, String>,
-    params: SmallVec<[RawValue; INLINE_PARAMS]>,
-    results: usize,
+/// What the body calls: an exported function, with its arguments.
+pub(crate) struct Entry {
+    /// `None`: there is no such function, or it has another type; the process ends at once.
+    function: Option<Callable>,
+    /// Room for arguments and results.
+    values: usize,
+    params: Params,
+    error: Option<Box<String>>,
+}
+
+/// Arguments; few need no allocation.
+pub(crate) type Params = SmallVec<[RawValue; 3]>;
+
+impl Entry {
+    /// `types` are those of the parameters.
+    pub(crate) fn new(
+        image: &Image,
+        name: &[u8],
+        types: impl ExactSizeIterator<Item = Type> + Clone,
+        params: Params,
+    ) -> Self {
+        match image.exported(name) {
+            Some(exported) if exported.params.iter().copied().eq(types.clone()) => Self {
+                function: Some(exported.callable),
+                values: exported.values,
+                params,
+                error: None,
+            },
+            other => Self::unusable(name, other, types.collect()),
+        }
+    }
+
+    #[cold]
+    fn unusable(name: &[u8], exported: Option<&ExportedFunction>, given: Vec<Type>) -> Self {
+        let name = String::from_utf8_lossy(name);
+        let error = match exported {
+            None => format!("the module exports no function \"{name}\""),
+            Some(exported) => format!(
+                "the exported function \"{name}\" takes {:?}, it was given {given:?}",
+                exported.params
+            ),
+        };
+        Self { function: None, values: 0, params: Params::new(), error: Some(Box::new(error)) }
+    }
 }
 
 /// What a process waits for: one host call at a time, so one of each.
@@ -98,9 +138,7 @@ pub(crate) struct Start<'a> {
     pub(crate) node: Kept<Arc<NodeInner>>,
     pub(crate) image: Kept<Image>,
     pub(crate) config: ConfigRef,
-    /// Name of the exported function to run.
-    pub(crate) entry: &'a str,
-    pub(crate) params: &'a [(Type, RawValue)],
+    pub(crate) entry: Entry,
     /// Taken when the process is made, left where it is when it cannot be.
     pub(crate) first_message: Option<&'a mut Option<Mail>>,
     pub(crate) is_main: bool,
@@ -118,7 +156,9 @@ impl<'a> Start<'a> {
     pub(crate) fn by_handle(self, handle: &Handle<ProcessState>) -> Result<Pid, RunError> {
         let prepared = self.prepare()?;
         let extra = prepared.block_bytes();
-        Ok(handle.spawn(extra, |_, me, block| self.state(prepared, me, block))?)
+        Ok(handle.spawn(extra, Some(LARGE_STACK_BYTES), |_, me, block| {
+            self.state(prepared, me, block)
+        })?)
     }
 
     fn prepare(&self) -> Result<Prepared<'a>, RunError> {
@@ -143,7 +183,7 @@ impl<'a> Start<'a> {
         // owner.
         let instance = unsafe { prepared.place(block, me.program().cast(), &HOOKS) };
         ProcessState {
-            calls: self.entry(&instance),
+            entry: self.entry,
             instance,
             me,
             short_calls: ShortCalls::on(&me.stack()),
@@ -160,30 +200,6 @@ impl<'a> Start<'a> {
             node: self.node,
         }
     }
-
-    fn entry(&self, instance: &Instance) -> Entry {
-        let start = self.image.start().map(|start| instance.bind(start));
-        let mut results = 0;
-        let entry = match self.image.function(self.entry) {
-            None => Err(format!("the module exports no function \"{}\"", self.entry)),
-            Some(function) => {
-                let ty = self.image.function_type(function);
-                results = ty.results().len();
-                if ty.params().iter().eq(self.params.iter().map(|(ty, _)| ty)) {
-                    Ok(instance.bind(function))
-                } else {
-                    Err(format!(
-                        "the exported function \"{}\" takes {:?}, it was given {:?}",
-                        self.entry,
-                        ty.params(),
-                        self.params.iter().map(|(ty, _)| ty).collect::<Vec<_>>(),
-                    ))
-                }
-            }
-        };
-        let params = self.params.iter().map(|&(_, value)| value).collect();
-        Entry { start, entry, params, results }
-    }
 }
 
 // SAFETY: `run` keeps nothing on its stack across a suspension but plain words and `params`' copies
@@ -195,7 +211,7 @@ unsafe impl Program for ProcessState {
         run_body(process);
     }
 
-    fn ended(mut self, worker: &Worker<'_, Self>, how: End) {
+    fn ended(&mut self, worker: &Worker<'_, Self>, how: End) {
         let pid = self.me.pid();
         let reason = self.reason(how);
         self.wait.clear(worker);
@@ -213,7 +229,6 @@ unsafe impl Program for ProcessState {
         for mail in [self.scratch.take(), self.first_message.take()].into_iter().flatten() {
             Message::discard(mail, worker);
         }
-        drop(self);
         if is_main && !matches!(reason, ExitReason::Shutdown) {
             node.main_ended(reason);
         }
@@ -223,28 +238,25 @@ unsafe impl Program for ProcessState {
 /// The body of every process.
 fn run_body(process: Process<ProcessState>) {
     let mut few = [RawValue::default(); 8];
-    let (start, entry, wanted) = process.on_worker(|_, state| {
-        let calls = &mut state.calls;
-        let wanted = calls.params.len().max(calls.results);
-        for (to, from) in few.iter_mut().zip(&calls.params) {
-            *to = *from;
-        }
-        let entry = match &calls.entry {
-            Ok(entry) => Some(*entry),
-            Err(message) => {
-                state.exit = Some(ExitReason::Entry { message: message.clone() });
-                None
-            }
-        };
-        (state.calls.start, entry, wanted)
-    });
+    // SAFETY: the process's own fiber, which nobody visits now; the reference ends before the guest
+    // runs.
+    let state = unsafe { &mut *process.program() };
+    let start = state.image.start().map(|start| state.instance.bind(start));
+    let Some(function) = state.entry.function else {
+        let message = state.entry.error.take().map_or_else(String::new, |error| *error);
+        return state.end(ExitReason::Entry { message });
+    };
+    let entry = state.instance.bind(function);
+    let values = state.entry.values;
+    for (to, from) in few.iter_mut().zip(&state.entry.params) {
+        *to = *from;
+    }
     if let Some(start) = start {
         // SAFETY: the instance lives as long as the process; this is its fiber, and nothing on its
         // stack needs dropping; a start function has no arguments and no results.
         unsafe { start.call(&mut few[..0]) };
     }
-    let Some(entry) = entry else { return };
-    if wanted <= few.len() {
+    if values <= few.len() {
         // SAFETY: as above; `few` holds the arguments, whose types were checked, and the results.
         unsafe { entry.call(&mut few) };
         return;
@@ -261,7 +273,7 @@ fn call_with_many(process: Process<ProcessState>, entry: BoundCall) {
     const VALUES_MAX: usize = 1000;
     let mut many = [RawValue::default(); VALUES_MAX];
     process.on_worker(|_, state| {
-        for (to, from) in many.iter_mut().zip(&state.calls.params) {
+        for (to, from) in many.iter_mut().zip(&state.entry.params) {
             *to = *from;
         }
     });
@@ -282,7 +294,7 @@ impl ProcessState {
 
     /// Notes why the process is about to end.
     pub(crate) fn end(&mut self, reason: ExitReason) {
-        self.exit = Some(reason);
+        self.exit = Some(Box::new(reason));
     }
 
     /// Its id.
@@ -309,10 +321,11 @@ impl ProcessState {
     fn reason(&mut self, how: End) -> ExitReason {
         let fault = signals::take_fault();
         match how {
-            End::Returned => self.exit.take().unwrap_or(ExitReason::Returned),
-            End::Exited => self.exit.take().unwrap_or_else(|| ExitReason::HostBug {
-                message: "a process left without a reason".to_string(),
-            }),
+            End::Returned => self.exit.take().map_or(ExitReason::Returned, |reason| *reason),
+            End::Exited => self.exit.take().map_or_else(
+                || ExitReason::HostBug { message: "a process left without a reason".to_string() },
+                |reason| *reason,
+            ),
             End::Trapped => match fault {
                 Some(trap) => {
                     ExitReason::Trap { code: trap.code, frames: self.frames(&trap.backtrace) }

@@ -29,9 +29,9 @@ unsafe impl Program for Native {
         let (body, argument) = process.on_worker(|_, native| (native.body, native.argument));
         body(process, argument);
     }
-    fn ended(self, _: &Worker<'_, Self>, how: End) {
+    fn ended(&mut self, _: &Worker<'_, Self>, how: End) {
         assert!(matches!(how, End::Returned | End::Shutdown), "{how:?}");
-        if let Some(done) = self.done {
+        if let Some(done) = self.done.take() {
             done.send(()).expect("the bench waits");
         }
     }
@@ -117,7 +117,7 @@ fn measure(name: &str, workers: usize, count: u64, body: fn(Process<Native>, u64
         let start = Instant::now();
         runtime
             .handle()
-            .spawn(0, move |_, _, _| Native { body, argument: count, done: Some(done) })
+            .spawn(0, None, move |_, _, _| Native { body, argument: count, done: Some(done) })
             .expect("a slot");
         finished.recv().expect("the process ends");
         // Children of the crowd may outlive it.
@@ -176,11 +176,11 @@ fn lateness(workers: usize, count: u64) {
         Runtime::<Native>::start(&Builder::new().workers(workers)).expect("the runtime starts");
     let (done, finished) = mpsc::channel();
     for _ in 0..8 {
-        runtime.handle().spawn(0, native(busy, 0)).expect("a slot");
+        runtime.handle().spawn(0, None, native(busy, 0)).expect("a slot");
     }
     runtime
         .handle()
-        .spawn(0, move |_, _, _| Native { body: sleeper, argument: count, done: Some(done) })
+        .spawn(0, None, move |_, _, _| Native { body: sleeper, argument: count, done: Some(done) })
         .expect("a slot");
     finished.recv().expect("the process ends");
     let mut late = std::mem::take(&mut *LATENESS.lock().expect("nobody panics"));

@@ -138,6 +138,18 @@ impl Arena {
         unsafe { self.base.add(((index as usize) << self.slot_shift) + offset) }
     }
 
+    /// Gives the memory of `count` slots from `first` on back to the system; they read as zero. Their
+    /// guards stay.
+    pub(crate) fn discard(&self, first: u32, count: usize) {
+        let start = self.pointer(first, 0);
+        assert!(first as usize + count <= self.slots, "outside the arena");
+        // SAFETY: slots of our own mapping, whose contents the caller answers for. Failure leaves
+        // them as they are.
+        unsafe {
+            libc::madvise(start.as_ptr().cast(), count << self.slot_shift, libc::MADV_DONTNEED)
+        };
+    }
+
     /// Makes the guard of a slot. Idempotent.
     pub(crate) fn guard_slot(&self, index: u32) -> Result<(), ArenaError> {
         let low = self.pointer(index, 0).as_ptr().cast();

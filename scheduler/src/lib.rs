@@ -24,6 +24,7 @@ mod pool;
 mod process;
 mod queues;
 mod slot;
+mod surplus;
 
 mod closing;
 mod park;
@@ -69,9 +70,9 @@ pub unsafe trait Program: Sized + Send + 'static {
     fn run(process: Process<Self>);
 
     /// Called once for each process after its body has ended in any way and before its slot is
-    /// reused, on a worker's own stack. At shutdown the last worker calls it. A panic in here is
-    /// logged and contained.
-    fn ended(self, worker: &Worker<'_, Self>, how: End);
+    /// reused, on a worker's own stack; then the program is dropped. At shutdown the last worker
+    /// calls it. A panic in here is logged and contained.
+    fn ended(&mut self, worker: &Worker<'_, Self>, how: End);
 }
 
 /// How a process ended.

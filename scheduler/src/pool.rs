@@ -2,18 +2,24 @@
 //!
 //! Parties: each worker has a `Cache` of its own, last in first out, so that the slot whose stack
 //! is still in the cache is used next; the `SlotPool` behind them is shared. Protocol: a slot index
-//! is in exactly one cache, in the shared list, in a cache's fresh range, beyond `used`, or alive.
-//! A worker that has too many gives half back, one that has none takes a batch, or opens slots
-//! never used before, whose guards are made one by one as they are first taken.
+//! is in exactly one cache, in the shared list, in the cold list, in a cache's fresh range, beyond
+//! `used`, or alive. A worker that has too many gives half back, one that has none takes a batch,
+//! or a cold slot, or opens slots never used before, whose guards are made one by one as they are
+//! first taken.
+//!
+//! What of the shared list nobody needed between two calls of `trim` becomes cold: its memory goes
+//! back to the system, and its generation is kept in the list. A cold slot reads as zero, that is
+//! as free with a closed mailbox, which is what late observers may find.
 
 use crate::{
     Program,
     arena::{Arena, ArenaError},
     pid::Pid,
     slot::Slot,
+    surplus::Surplus,
     sync::{AtomicU32, Mutex, Ordering},
 };
-use std::{marker::PhantomData, ops::Range};
+use std::{io, marker::PhantomData, ops::Range, vec};
 
 /// The most free slots a worker keeps, and how many fresh ones it opens at once. By feel: a batch
 /// should amortise the lock to less than a nanosecond a process; more would only hide slots from
@@ -34,6 +40,9 @@ pub enum SpawnError {
     /// The system has no memory or mapping left for the stack's guard.
     #[error("cannot spawn a process: {0}")]
     Memory(#[from] ArenaError),
+    /// The system has no memory or mapping left for a stack outside of the slots.
+    #[error("cannot spawn a process: no memory for its stack ({0})")]
+    Stack(io::Error),
     /// The program asked for more room than a slot has.
     #[error(
         "cannot spawn a process: {asked} bytes beside the stack were asked for, at most {limit} can be had"
@@ -55,9 +64,30 @@ pub(crate) struct SlotPool<P: Program> {
     /// Slots below have been opened: their headers may be looked at. Default ordering `Relaxed`: it
     /// only grows, and a pid travels to its user by something stronger.
     used: AtomicU32,
-    free: Mutex<Vec<u32>>,
+    free: Mutex<Shared>,
+    /// Told when the shared list has become long.
+    surplus: Surplus,
     cache_max: usize,
     marker: PhantomData<fn() -> P>,
+}
+
+/// The list that all share.
+#[derive(Default)]
+struct Shared {
+    /// Those given last come last.
+    warm: Vec<u32>,
+    /// The shortest `warm` has been since the last `trim`: so many at its beginning nobody needed.
+    unneeded: usize,
+    /// With their next generations.
+    cold: Vec<(u32, u32)>,
+}
+
+impl Shared {
+    fn take(&mut self, most: usize) -> vec::Drain<'_, u32> {
+        let from = self.warm.len().saturating_sub(most);
+        self.unneeded = self.unneeded.min(from);
+        self.warm.drain(from..)
+    }
 }
 
 /// A worker's own slots.
@@ -74,11 +104,12 @@ impl<P: Program> SlotPool<P> {
         (processes_max / (workers * 8)).clamp(1, CACHE_MAX)
     }
 
-    pub(crate) fn new(arena: Arena, cache_max: usize) -> Self {
+    pub(crate) fn new(arena: Arena, cache_max: usize, surplus: Surplus) -> Self {
         Self {
             arena,
             used: AtomicU32::new(0),
-            free: Mutex::new(Vec::new()),
+            free: Mutex::default(),
+            surplus,
             cache_max,
             marker: PhantomData,
         }
@@ -116,16 +147,19 @@ impl<P: Program> SlotPool<P> {
     fn take_slow(&self, cache: &mut Cache) -> Result<Slot<P>, SpawnError> {
         if cache.fresh.is_empty() {
             let mut free = self.free.lock();
-            let from = free.len().saturating_sub(self.cache_max.div_ceil(2));
-            cache.free.extend(free.drain(from..));
+            cache.free.extend(free.take(self.cache_max.div_ceil(2)));
+            let cold = if cache.free.is_empty() { free.cold.pop() } else { None };
             drop(free);
             if let Some(index) = cache.free.pop() {
                 return Ok(self.slot(index));
             }
+            if let Some((index, generation)) = cold {
+                return self.settle(index, generation);
+            }
             cache.fresh = self.open(FRESH_BATCH.min(self.cache_max as u32))?;
         }
         let index = cache.fresh.start;
-        let slot = self.settle(index)?;
+        let slot = self.settle(index, 0)?;
         cache.fresh.start += 1;
         Ok(slot)
     }
@@ -143,22 +177,52 @@ impl<P: Program> SlotPool<P> {
     fn spill(&self, cache: &mut Cache) {
         // The oldest go: the newest are warm.
         let half = cache.free.len().div_ceil(2);
-        self.free.lock().extend(cache.free.drain(..half));
+        let mut free = self.free.lock();
+        free.warm.extend(cache.free.drain(..half));
+        let len = free.warm.len();
+        drop(free);
+        self.surplus.note(len);
+    }
+
+    /// Gives the memory of slots back that nobody has needed since the last call; returns how many
+    /// remain in the shared list.
+    pub(crate) fn trim(&self) -> usize {
+        let mut free = self.free.lock();
+        let unneeded = free.unneeded;
+        let mut unneeded: Vec<u32> = free.warm.drain(..unneeded).collect();
+        free.unneeded = free.warm.len();
+        let remain = free.unneeded;
+        free.warm.shrink_to(2 * remain);
+        drop(free);
+        unneeded.sort_unstable();
+        let cold: Vec<_> =
+            unneeded.iter().map(|&index| (index, self.slot(index).desert())).collect();
+        for run in unneeded.chunk_by(|a, b| a + 1 == *b) {
+            self.arena.discard(run[0], run.len());
+        }
+        self.free.lock().cold.extend(cold);
+        remain
     }
 
     /// The way of everybody else.
     pub(crate) fn take_shared(&self) -> Result<Slot<P>, SpawnError> {
-        if let Some(index) = self.free.lock().pop() {
+        let mut free = self.free.lock();
+        if let Some(index) = free.take(1).next() {
             return Ok(self.slot(index));
         }
-        let index = self.open(1)?.start;
+        let cold = free.cold.pop();
+        drop(free);
+        let (index, generation) = match cold {
+            Some(cold) => cold,
+            None => (self.open(1)?.start, 0),
+        };
         // A guard that cannot be made loses one slot never used; the system is out of mappings
         // anyway.
-        self.settle(index)
+        self.settle(index, generation)
     }
 
     pub(crate) fn give_shared(&self, index: u32) {
-        self.free.lock().push(index);
+        self.free.lock().warm.push(index);
     }
 
     fn open(&self, batch: u32) -> Result<Range<u32>, SpawnError> {
@@ -171,10 +235,10 @@ impl<P: Program> SlotPool<P> {
             .map_err(|_| SpawnError::TooManyProcesses { limit: limit as usize })
     }
 
-    fn settle(&self, index: u32) -> Result<Slot<P>, SpawnError> {
+    fn settle(&self, index: u32, generation: u32) -> Result<Slot<P>, SpawnError> {
         self.arena.guard_slot(index)?;
         let slot = self.slot(index);
-        slot.settle(&self.arena, index);
+        slot.settle(&self.arena, index, generation);
         Ok(slot)
     }
 }

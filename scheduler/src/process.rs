@@ -19,6 +19,7 @@ use std::{fmt, ops::Range, ptr::NonNull};
 pub struct Process<P: Program> {
     header: NonNull<Header<P>>,
     low: usize,
+    high: usize,
     pid: Pid,
 }
 
@@ -56,7 +57,7 @@ impl<F: FnOnce() -> R, R> SameThread<F> {
 
 impl<P: Program> Process<P> {
     pub(crate) fn new(slot: Slot<P>, pid: Pid) -> Self {
-        Self { header: slot.pointer(), low: slot.low(), pid }
+        Self { header: slot.pointer(), low: slot.low(), high: slot.stack_high(), pid }
     }
 
     /// Its name.
@@ -72,7 +73,7 @@ impl<P: Program> Process<P> {
 
     /// The addresses of its stack, for who walks its frames.
     pub fn stack(self) -> Range<usize> {
-        self.low..self.header.as_ptr() as usize
+        self.low..self.high
     }
 
     /// Runs `f` on the worker's own big stack, with the worker and the program.
@@ -149,7 +150,7 @@ impl<P: Program> Process<P> {
         let here = 0u8;
         let here = (&raw const here) as usize;
         assert!(
-            self.low < here && here < self.header.as_ptr() as usize,
+            self.low < here && here < self.high,
             "a process handle acts only on its own process's stack"
         );
         // SAFETY: we run on this slot's stack, so its arena, its runtime and a worker below us are

@@ -19,15 +19,16 @@ use crate::{
     pool::{SlotPool, SpawnError},
     process::Process,
     queues::{Queues, Thief},
-    slot::{MAX_EXTRA, Slot, overhead_bytes},
+    slot::{LargeStack, MAX_EXTRA, Slot, overhead_bytes},
     state::{Claim, Signal},
+    surplus::Surplus,
     sync::{Arc, RwLock, thread},
     timer::{Inserted, TimerId, Wheels},
     worker::Core,
 };
 use crossbeam_deque::Injector;
 use crossbeam_utils::CachePadded;
-use std::{io, num::NonZeroUsize, ptr::NonNull, time::Instant};
+use std::{fmt, io, num::NonZeroUsize, ptr::NonNull, time::Instant};
 
 /// The least that must remain for a stack when `extra` is at its largest.
 const MIN_STACK_BYTES: usize = 16 * 1024;
@@ -51,6 +52,7 @@ pub(crate) struct Shared<P: Program> {
     /// Open for spawns from outside; closed by the sweep, which must miss nobody.
     gate: RwLock<bool>,
     extra_max: usize,
+    surplus: Surplus,
 }
 
 impl<P: Program> Shared<P> {
@@ -148,10 +150,12 @@ impl<P: Program> Handle<P> {
         &self.0
     }
 
-    /// Like [`Worker::spawn`](crate::Worker::spawn), from any thread; slower.
+    /// Like [`Worker::spawn`](crate::Worker::spawn), from any thread; slower. With `stack_bytes` the
+    /// process gets a stack of its own that is so large, which costs two memory mappings.
     pub fn spawn(
         &self,
         extra: usize,
+        stack_bytes: Option<usize>,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Result<Pid, SpawnError> {
         /// Gives the slot back if `init` panics.
@@ -167,9 +171,10 @@ impl<P: Program> Handle<P> {
         if !*open {
             return Err(SpawnError::ShuttingDown);
         }
+        let large = stack_bytes.map(LargeStack::new).transpose().map_err(SpawnError::Stack)?;
         let slot = shared.slots.take_shared()?;
         let on_panic = Return(shared, slot.index());
-        let pid = slot.build(extra, init);
+        let pid = slot.build(extra, large, init);
         std::mem::forget(on_panic);
         shared.others().spawned.add_shared(1);
         shared.inject(slot);
@@ -275,6 +280,12 @@ pub enum StartError {
     /// No address space, or no guards.
     #[error("cannot start the scheduler: {0}")]
     Arena(#[from] ArenaError),
+    /// No thread for giving memory back.
+    #[error("cannot start the trimmer thread: {source}")]
+    Trimmer {
+        /// The system's answer.
+        source: io::Error,
+    },
     /// No thread.
     #[error("cannot start worker thread {worker}: {source}")]
     Thread {
@@ -286,7 +297,7 @@ pub enum StartError {
 }
 
 /// Settings of a runtime.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Builder {
     workers: usize,
     stack_bytes: usize,
@@ -294,6 +305,19 @@ pub struct Builder {
     blocking_threads_max: usize,
     guard: Guard,
     on_worker_start: fn(),
+    trim: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("workers", &self.workers)
+            .field("stack_bytes", &self.stack_bytes)
+            .field("processes_max", &self.processes_max)
+            .field("blocking_threads_max", &self.blocking_threads_max)
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Builder {
@@ -303,16 +327,17 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// One worker for each core, 256 KiB slots, 1,100,000 processes, 64 blocking threads, guards
+    /// One worker for each core, 128 KiB slots, 1,100,000 processes, 64 blocking threads, guards
     /// chosen by the kernel.
     pub fn new() -> Self {
         Self {
             workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            stack_bytes: 256 * 1024,
+            stack_bytes: 128 * 1024,
             processes_max: 1_100_000,
             blocking_threads_max: 64,
             guard: Guard::Auto,
             on_worker_start: || {},
+            trim: Arc::new(|| false),
         }
     }
 
@@ -323,7 +348,7 @@ impl Builder {
     }
 
     /// Address space of a process's slot: header, extra, stack and guard together. A power of two.
-    /// Default 256 KiB.
+    /// Default 128 KiB: 16 slots then share a page of the page table.
     pub fn stack_bytes(mut self, bytes: usize) -> Self {
         self.stack_bytes = bytes;
         self
@@ -356,6 +381,14 @@ impl Builder {
         self
     }
 
+    /// Called at intervals after a burst of processes, on a thread of its own: gives back what the
+    /// program keeps for the next ones and nobody has needed since the last call. Returns whether
+    /// there may be more. Default: nothing.
+    pub fn trim(mut self, trim: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.trim = Arc::new(trim);
+        self
+    }
+
     fn check<P: Program>(&self) -> Result<(), StartError> {
         let refuse = |what, value, rule| Err(StartError::Setting { what, value, rule });
         let least = MIN_STACK_BYTES + overhead_bytes::<P>() + 2 * 4096;
@@ -382,6 +415,7 @@ impl Builder {
 pub struct Runtime<P: Program> {
     handle: Handle<P>,
     threads: Vec<thread::JoinHandle<()>>,
+    trimmer: Option<thread::JoinHandle<()>>,
     processes_max: usize,
 }
 
@@ -410,8 +444,9 @@ impl<P: Program> Runtime<P> {
         }
         let room = builder.stack_bytes - overhead_bytes::<P>() - arena.guard_bytes();
         let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
+        let surplus = Surplus::default();
         let shared = Shared {
-            slots: SlotPool::new(arena, cache_max),
+            slots: SlotPool::new(arena, cache_max, surplus.clone()),
             injector: Injector::new(),
             thieves: queues.iter().map(Queues::thief).collect(),
             idle: Idle::new(workers),
@@ -422,13 +457,33 @@ impl<P: Program> Runtime<P> {
             epoch: Instant::now(),
             gate: RwLock::new(true),
             extra_max: (room - MIN_STACK_BYTES).min(MAX_EXTRA) & !15,
+            surplus,
         };
         let handle = Handle(Arc::new(shared));
-        let mut runtime = Self { handle, threads: Vec::with_capacity(workers), processes_max };
+        let mut runtime =
+            Self { handle, threads: Vec::with_capacity(workers), processes_max, trimmer: None };
+        runtime.start_trimmer(builder)?;
         for (id, queues) in queues.into_iter().enumerate() {
             runtime.start_worker(id, queues, builder)?;
         }
         Ok(runtime)
+    }
+
+    /// The thread that gives back what bursts leave behind.
+    fn start_trimmer(&mut self, builder: &Builder) -> Result<(), StartError> {
+        let handle = self.handle.clone();
+        let trim = Arc::clone(&builder.trim);
+        let work = move || {
+            let shared = handle.shared();
+            shared.surplus.serve(|| {
+                let slots = shared.slots.trim();
+                trim() || slots > 0
+            });
+        };
+        let thread = thread::Builder::new().name("lunatic-trimmer".to_string()).spawn(work);
+        let thread = thread.map_err(|source| StartError::Trimmer { source })?;
+        self.trimmer = Some(thread);
+        Ok(())
     }
 
     fn start_worker(
@@ -490,6 +545,12 @@ impl<P: Program> Runtime<P> {
                 eprintln!("lunatic-scheduler: a worker thread panicked; this is a bug in lunatic");
                 std::process::abort();
             }
+        }
+        self.handle.shared().surplus.close();
+        if let Some(trimmer) = self.trimmer.take()
+            && trimmer.join().is_err()
+        {
+            tracing::error!("the thread that gives memory back has panicked");
         }
     }
 }

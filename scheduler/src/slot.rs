@@ -5,6 +5,8 @@
 //! | guard | stack grows down <------ | extra (<= MAX_EXTRA) | Header | colour |
 //! ```
 //!
+//! A process that needs a larger stack gets one of its own, elsewhere (`LargeStack`).
+//!
 //! Header, extra and the top of the stack share a page when they are small. Equal addresses modulo
 //! the page would make all headers compete for the same few cache sets, so a header is shifted down
 //! by a *colour* that depends on its index.
@@ -19,17 +21,17 @@
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
 use crate::{
-    Program,
+    End, Program,
     arena::Arena,
     mailbox::{Arrivals, Inbox},
     pid::Pid,
     process::Process,
     state::State,
-    worker::Core,
+    worker::{Core, Worker},
 };
 use corosensei::{
     Coroutine, CoroutineResult, Yielder,
-    stack::{Stack, StackPointer},
+    stack::{DefaultStack, Stack, StackPointer},
     trap::CoroutineTrapHandler,
 };
 use std::{
@@ -37,7 +39,7 @@ use std::{
     cell::{Cell, UnsafeCell},
     mem::MaybeUninit,
     panic::{AssertUnwindSafe, catch_unwind},
-    ptr::NonNull,
+    ptr::{self, NonNull},
 };
 
 /// The most that may be set aside between header and stack.
@@ -63,6 +65,9 @@ pub(crate) enum Finish {
     Trapped,
 }
 
+/// A stack outside of the slots, with a guard of its own.
+pub(crate) type LargeStack = DefaultStack;
+
 pub(crate) type Fiber = Coroutine<(), Command, Finish, SlotStack>;
 pub(crate) type FiberYielder = Yielder<(), Command>;
 
@@ -74,7 +79,7 @@ pub(crate) struct SlotStack {
 
 // SAFETY: `low..high` is the part of a slot below header and extra; its lowest page is the slot's
 // guard (`Arena`), and the builder and `spawn` refuse sizes that leave less than `MIN_STACK_BYTES`
-// above it. Both ends are 16-aligned.
+// above it. Both ends are 16-aligned. Or it is a large stack, which lives until `bury`.
 unsafe impl Stack for SlotStack {
     fn base(&self) -> StackPointer {
         self.high
@@ -94,9 +99,14 @@ pub(crate) struct Header<P: Program> {
     /// The fiber's way out; set when the body starts, valid while it runs.
     pub(crate) yielder: Cell<*const FiberYielder>,
     index: Cell<u32>,
+    guard_bytes: Cell<u32>,
+    /// Where the slot begins.
+    slot_low: Cell<usize>,
+    /// Where the tenant's stack begins, its guard included, and where it ends.
     low: Cell<usize>,
-    guard_bytes: Cell<usize>,
     stack_high: Cell<usize>,
+    /// The tenant's own stack, if it does not lie in the slot: a `Box`.
+    large_stack: Cell<*mut LargeStack>,
     inbox: UnsafeCell<Inbox<P::Message>>,
     /// Somebody uses the inbox.
     inbox_open: Cell<bool>,
@@ -172,25 +182,37 @@ impl<P: Program> Slot<P> {
     }
 
     pub(crate) fn guard_bytes(self) -> usize {
-        self.header().guard_bytes.get()
+        self.header().guard_bytes.get() as usize
     }
 
     pub(crate) fn stack_high(self) -> usize {
         self.header().stack_high.get()
     }
 
-    /// Owner, once before the first tenant: notes where the slot lies.
-    pub(crate) fn settle(self, arena: &Arena, index: u32) {
-        self.header().index.set(index);
-        self.header().low.set(arena.slot(index).start);
-        self.header().guard_bytes.set(arena.guard_bytes());
+    /// Owner, before the first tenant and after `desert`: notes where the slot lies, and which
+    /// generation is next.
+    pub(crate) fn settle(self, arena: &Arena, index: u32, generation: u32) {
+        let header = self.header();
+        header.index.set(index);
+        header.slot_low.set(arena.slot(index).start);
+        let guard = u32::try_from(arena.guard_bytes()).expect("a guard is a page");
+        header.guard_bytes.set(guard);
+        header.state.restore(generation);
+    }
+
+    /// Owner of a free slot whose memory is about to be given back: the generation that `settle`
+    /// will need.
+    pub(crate) fn desert(self) -> u32 {
+        self.header().state.next_generation()
     }
 
     /// Owner of a free slot: makes a tenant; the caller must queue it. If `init` panics the slot is
     /// still free.
+    #[inline]
     pub(crate) fn build(
         self,
         extra: usize,
+        large: Option<LargeStack>,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Pid {
         let header = self.header();
@@ -200,16 +222,22 @@ impl<P: Program> Slot<P> {
         // SAFETY: `extra` is at most MAX_EXTRA, which the builder has checked to fit below every
         // header.
         let place = unsafe { self.0.cast::<u8>().sub(extra.next_multiple_of(16)) };
-        let process = Process::new(self, pid);
-        let program = init(pid, process, place);
-        // SAFETY: the slot is free and ours, so nobody else looks at `program`.
-        unsafe { (*header.program.get()).write(program) };
         let high = StackPointer::new(place.as_ptr() as usize).expect("the arena is not at zero");
-        let low = StackPointer::new(self.low()).expect("the arena is not at zero");
-        header.stack_high.set(high.get());
-        let fiber = Coroutine::with_stack(SlotStack { high, low }, move |yielder, ()| {
-            body(process, yielder)
-        });
+        let low = StackPointer::new(header.slot_low.get()).expect("the arena is not at zero");
+        let stack = match &large {
+            Some(large) => SlotStack { high: large.base(), low: large.limit() },
+            None => SlotStack { high, low },
+        };
+        header.low.set(stack.low.get());
+        header.stack_high.set(stack.high.get());
+        let process = Process::new(self, pid);
+        let program = self.program();
+        // SAFETY: the slot is free and ours, so nobody else looks at `program`.
+        unsafe { program.write(init(pid, process, place)) };
+        header
+            .large_stack
+            .set(large.map_or(ptr::null_mut(), |large| Box::into_raw(Box::new(large))));
+        let fiber = Coroutine::with_stack(stack, move |yielder, ()| body(process, yielder));
         // SAFETY: as for `program`.
         unsafe { (*header.fiber.get()).write(fiber) };
         header.arrivals.open(generation);
@@ -222,18 +250,27 @@ impl<P: Program> Slot<P> {
         Some(Pid::new(self.index(), self.header().state.living_generation()?))
     }
 
-    /// The program of the present tenant; valid from `build` to `take_program`.
+    /// The program of the present tenant; valid from `build` to `end_program`.
     pub(crate) fn program(self) -> *mut P {
         Header::program_of(self.0)
     }
 
-    /// Owner: moves the program out.
+    /// Owner: tells the program of its end and drops it.
     ///
     /// # Safety
     /// Once for each `build`, after the fiber has ended.
-    pub(crate) unsafe fn take_program(self) -> P {
-        // SAFETY: `build` initialised it and, by the contract, nobody has moved it out.
-        unsafe { self.program().read() }
+    pub(crate) unsafe fn end_program(self, worker: &Worker<'_, P>, how: End) {
+        /// Also when `ended` panics.
+        struct Dropped<P>(*mut P);
+        impl<P> Drop for Dropped<P> {
+            fn drop(&mut self) {
+                // SAFETY: `build` initialised it, and nobody has dropped it.
+                unsafe { self.0.drop_in_place() };
+            }
+        }
+        let program = Dropped(self.program());
+        // SAFETY: as above; the fiber, which might refer to it, has ended.
+        unsafe { &mut *program.0 }.ended(worker, how);
     }
 
     /// Owner: runs the body until it suspends or ends.
@@ -263,6 +300,11 @@ impl<P: Program> Slot<P> {
         // SAFETY: initialised, and by the contract not dropped before. Dropping a finished
         // coroutine frees nothing.
         unsafe { std::ptr::drop_in_place(fiber) };
+        let large = self.header().large_stack.replace(ptr::null_mut());
+        if !large.is_null() {
+            // SAFETY: `build` made it from a `Box`; the fiber on it is gone.
+            drop(unsafe { Box::from_raw(large) });
+        }
     }
 
     /// Where a fault on this fiber's stack leads.

@@ -153,6 +153,12 @@ impl State {
         now.generation()
     }
 
+    /// Owner of a free slot whose memory has been given back: the generation goes on where it was.
+    pub(crate) fn restore(&self, generation: u32) {
+        // Relaxed: a free slot's word means nothing to observers; `publish` releases what follows.
+        self.0.store(u64::from(generation) << GENERATION_SHIFT | FREE, Ordering::Relaxed);
+    }
+
     /// Owner of a free slot: the tenant is built. The caller must put it into a run queue.
     pub(crate) fn publish(&self, generation: u32) {
         // Release: publishes header and mailbox to observers. A store suffices: nobody else writes

@@ -171,14 +171,13 @@ impl<P: Program> Core<P> {
         // SAFETY: `finish` succeeds once in a life, and the fiber is suspended, finished or was
         // never started.
         unsafe { slot.bury() };
-        // SAFETY: as above: once, and after the end.
-        let program = unsafe { slot.take_program() };
         let reaped = catch_unwind(AssertUnwindSafe(|| {
             let dropped = slot.with_inbox(|inbox, arrivals| inbox.close(arrivals));
             if dropped > 0 {
                 self.counters().dropped.add(dropped);
             }
-            program.ended(&self.worker(), how);
+            // SAFETY: as above: nobody else refers to the program of a process that has ended.
+            unsafe { slot.end_program(&self.worker(), how) };
         }));
         if let Err(payload) = reaped {
             tracing::error!(panic = panic_message(payload), "the end of a process panicked");
@@ -388,7 +387,7 @@ impl<P: Program> Worker<'_, P> {
         }
         let slot = shared.slots.take(&mut core.cache.borrow_mut())?;
         let on_panic = Return(core, slot.index());
-        let pid = slot.build(extra, init);
+        let pid = slot.build(extra, None, init);
         std::mem::forget(on_panic);
         core.counters().spawned.add(1);
         core.tell(core.queues.push_fresh(slot));

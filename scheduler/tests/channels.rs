@@ -228,7 +228,7 @@ fn a_chosen_waiter_that_does_not_come_passes_it_on() {
                 }
             }
         };
-        let pid = handle.spawn(0, native(body, Some(on_end))).unwrap();
+        let pid = handle.spawn(0, None, native(body, Some(on_end))).unwrap();
         is_parked.recv().unwrap();
         waiters.push((pid, ends));
     }

@@ -96,7 +96,7 @@ fn running_out_of_mappings_names_the_limit() {
     let builder = Builder::new().workers(1).processes_max(limit).guard(Guard::Mprotect);
     let runtime = start(&builder.stack_bytes(64 * 1024));
     let error = (0..limit)
-        .find_map(|_| runtime.handle().spawn(0, native(park_for_ever, None)).err())
+        .find_map(|_| runtime.handle().spawn(0, None, native(park_for_ever, None)).err())
         .unwrap();
     assert!(error.to_string().contains("vm.max_map_count"), "{error}");
 }

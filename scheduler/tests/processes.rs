@@ -426,7 +426,7 @@ fn shutdown_ends_every_process_exactly_once_in_whatever_state() {
                     receive(p, |m| *m == 7);
                 }
             };
-            let pid = handle.spawn(0, native(body, on_end)).unwrap();
+            let pid = handle.spawn(0, None, native(body, on_end)).unwrap();
             let _ = handle.send(pid, 5);
         }
         let late = handle.clone();
@@ -446,7 +446,7 @@ fn the_main_processs_end_shuts_down_from_within() {
     let runtime = runtime(2);
     let (_, child) = spawn(runtime.handle(), park_for_ever);
     let on_end: OnEnd = Box::new(|worker, _, _| worker.handle().shutdown());
-    runtime.handle().spawn(0, native(|p| p.yield_now(), Some(on_end))).unwrap();
+    runtime.handle().spawn(0, None, native(|p| p.yield_now(), Some(on_end))).unwrap();
     runtime.join();
     assert_eq!(child.recv().unwrap(), End::Shutdown);
 }

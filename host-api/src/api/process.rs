@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use lunatic_engine::{RawValue, Type};
 use lunatic_scheduler::Pid;
-use smallvec::SmallVec;
 
 use crate::bind::{Call, Fault, host_functions};
 use crate::memory::Ptr;
-use crate::process::Start;
+use crate::process::{Entry, Start};
 
 /// Bytes of one parameter of a spawned function: its type and its value.
 const PARAM_BYTES: usize = 17;
@@ -24,8 +23,6 @@ const SPAWN_REDUCTIONS: i64 = 2_000;
 
 /// "My own", where an id of a module or a configuration is asked for.
 const OWN: i64 = -1;
-
-type Params = SmallVec<[(Type, RawValue); 4]>;
 
 host_functions! {
     /// Processes: instances of a module, each with its own memory, stack and mailbox.
@@ -113,8 +110,11 @@ fn spawn_process(
     id_ptr: Ptr,
     with_message: bool,
 ) -> Result<u32, Fault> {
-    let entry = call.memory.text(name_ptr, name_len)?;
-    let params = params(call.memory.slice(params_ptr, params_len)?)?;
+    let name = call.memory.slice(name_ptr, name_len)?;
+    let records = records(call.memory.slice(params_ptr, params_len)?)?;
+    let params = records.clone().map(|record| record.1).collect();
+    let types = records.map(|record| record.0);
+    let entry = Entry::new(&call.state.image, name, types, params);
     // Checked before there is a process whose id could not be told.
     call.memory.slice_mut(id_ptr, 8)?;
     let start = Start {
@@ -122,7 +122,6 @@ fn spawn_process(
         image: call.state.image,
         config: call.state.config.clone(),
         entry,
-        params: &params,
         first_message: with_message.then_some(&mut call.state.scratch),
         is_main: false,
     };
@@ -135,7 +134,10 @@ fn spawn_process(
     Ok(status)
 }
 
-fn params(bytes: &[u8]) -> Result<Params, Fault> {
+/// Types and values of parameters. All records are checked before the first is given out.
+fn records(
+    bytes: &[u8],
+) -> Result<impl ExactSizeIterator<Item = (Type, RawValue)> + Clone + '_, Fault> {
     let records = bytes.chunks_exact(PARAM_BYTES);
     if !records.remainder().is_empty() || records.len() > PARAMS_MAX {
         return Err(Fault::new(format!(
@@ -143,18 +145,24 @@ fn params(bytes: &[u8]) -> Result<Params, Fault> {
             bytes.len()
         )));
     }
-    records
-        .map(|record| {
-            let value: [u8; 16] = record[1..].try_into().expect("a record is 1 + 16 bytes");
-            let value = u128::from_le_bytes(value);
-            match record[0] {
-                0x7f => Ok((Type::I32, RawValue::from(value as u32 as i32))),
-                0x7e => Ok((Type::I64, RawValue::from(value as u64 as i64))),
-                0x7b => Ok((Type::V128, RawValue { u128: value })),
-                other => Err(Fault::new(format!(
-                    "a parameter of type {other:#x}: they are 0x7f (i32), 0x7e (i64), 0x7b (v128)"
-                ))),
-            }
-        })
-        .collect()
+    if let Some(wrong) = records.clone().find(|record| param_type(record[0]).is_none()) {
+        return Err(Fault::new(format!(
+            "a parameter of type {:#x}: they are 0x7f (i32), 0x7e (i64), 0x7b (v128)",
+            wrong[0]
+        )));
+    }
+    Ok(records.map(|record| {
+        let value: [u8; 16] = record[1..].try_into().expect("a record is 1 + 16 bytes");
+        let value = RawValue { u128: u128::from_le_bytes(value) };
+        (param_type(record[0]).expect("checked above"), value)
+    }))
+}
+
+fn param_type(byte: u8) -> Option<Type> {
+    match byte {
+        0x7f => Some(Type::I32),
+        0x7e => Some(Type::I64),
+        0x7b => Some(Type::V128),
+        _ => None,
+    }
 }

@@ -25,7 +25,7 @@ unsafe impl Program for Native {
         let body = process.on_worker(|_, native| native.body.take());
         body.expect("a body runs once")(process);
     }
-    fn ended(mut self, worker: &Worker<'_, Self>, how: End) {
+    fn ended(&mut self, worker: &Worker<'_, Self>, how: End) {
         if let Some(on_end) = self.on_end.take() {
             on_end(worker, self.pid, how);
         }
@@ -56,7 +56,7 @@ pub(crate) fn spawn(
     let on_end: OnEnd = Box::new(move |_, _, how| {
         let _ = sender.send(how);
     });
-    (handle.spawn(0, native(body, Some(on_end))).unwrap(), ends)
+    (handle.spawn(0, None, native(body, Some(on_end))).unwrap(), ends)
 }
 
 /// Runs a body to its end.
