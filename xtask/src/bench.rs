@@ -1,36 +1,80 @@
 //! `cargo xtask bench`: the benchmarks of benches/, with the guests they need.
 
 use crate::{guests, repository, step, toolchain};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use clap::Args;
+use std::ffi::OsString;
+use std::path::{self, PathBuf};
 
-/// The drivers, each a bench target of the root package.
-const DRIVERS: [&str; 2] = ["processes", "kernels"];
+/// The compiled guests among the rows.
+const GUESTS: [&str; 3] = ["bench_live", "bench_pingpong", "bench_spawn"];
 
-pub(crate) fn run(rows: &[String]) -> Result<()> {
-    match toolchain::find() {
-        Ok(toolchain) => {
-            guests::build_with(&toolchain, &[])?;
-        }
-        Err(error) => eprintln!("the rows of Rust guests are left out: {error:#}"),
-    }
-    for driver in DRIVERS {
-        // The kernels have no rows; they are run when everything is or when they are named.
-        let named = rows.iter().any(|row| row == driver);
-        if driver == "kernels" && !rows.is_empty() && !named {
-            continue;
-        }
-        if driver == "processes" && rows.len() == 1 && rows[0] == "kernels" {
-            continue;
-        }
-        step::step(driver, || {
-            let mut cargo = step::cargo();
-            cargo.current_dir(repository::root());
-            cargo.args(["bench", "--package", "lunatic-runtime", "--bench", driver, "--"]);
-            if !named {
-                cargo.args(rows);
+/// The bench target that measures compiled code and has no rows.
+const KERNELS: &str = "kernels";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only these rows
+    rows: Vec<String>,
+    /// Build the peers found on this machine (Erlang, Go, tokio) and run them in turns with ours
+    #[arg(long)]
+    peers: bool,
+    /// How often each figure is measured; the median is printed [default: 5]
+    #[arg(long, value_name = "N")]
+    runs: Option<u64>,
+    /// Divide all counts by a power of ten, to see that everything works
+    #[arg(long, value_name = "N")]
+    smaller: Option<u64>,
+    /// Also write everything, each run included, to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let is_kernels = |row: &&String| *row == KERNELS;
+    let rows: Vec<&String> = arguments.rows.iter().filter(|row| !is_kernels(row)).collect();
+    let all = arguments.rows.is_empty();
+    if all || !rows.is_empty() {
+        match toolchain::find() {
+            Ok(toolchain) => {
+                guests::build_with(&toolchain, &GUESTS.map(str::to_string))?;
             }
-            step::run(&mut cargo)
-        })?;
+            Err(error) => eprintln!("the rows of compiled guests will fail: {error:#}"),
+        }
+        bench("processes", &arguments.for_processes(&rows)?)?;
+    }
+    if all || arguments.rows.iter().any(|row| is_kernels(&row)) {
+        bench(KERNELS, &[])?;
     }
     Ok(())
+}
+
+impl Arguments {
+    fn for_processes(&self, rows: &[&String]) -> Result<Vec<OsString>> {
+        let mut words: Vec<OsString> = rows.iter().map(OsString::from).collect();
+        if self.peers {
+            words.push("--peers".into());
+        }
+        for (option, number) in [("--runs", self.runs), ("--smaller", self.smaller)] {
+            if let Some(number) = number {
+                words.extend([option.into(), number.to_string().into()]);
+            }
+        }
+        if let Some(json) = &self.json {
+            // Benches run in the root of the repository, wherever we are.
+            let json = path::absolute(json).context("finding the place for --json")?;
+            words.extend(["--json".into(), json.into()]);
+        }
+        Ok(words)
+    }
+}
+
+fn bench(target: &str, arguments: &[OsString]) -> Result<()> {
+    let done = step::step(target, || {
+        let mut cargo = step::cargo();
+        cargo.current_dir(repository::root());
+        cargo.args(["bench", "--package", "lunatic-runtime", "--bench", target, "--"]);
+        step::run(cargo.args(arguments))
+    });
+    done.map(drop)
 }

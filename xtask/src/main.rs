@@ -52,13 +52,12 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
-    /// Run the benchmarks beside the peers' figures
+    /// Run the benchmarks beside the peers: their published figures, or the peers themselves
     ///
-    /// Rows: spawn, ping-pong, yield, rust, live, timer, kernels. All of them by default.
-    Bench {
-        /// Only rows whose names contain one of these words
-        rows: Vec<String>,
-    },
+    /// Rows: those of benches/processes/rows.rs, `scaling` (1, 2, 4 and 8 workers) and `kernels` (what yield points
+    /// cost). All of them by default, which takes about half an hour and most of 24 GiB. A word that is no
+    /// row's name chooses all rows that contain it.
+    Bench(bench::Arguments),
     /// Check the house rules that a machine can check
     ///
     /// File headers, no unwrap in product code, no unfinished code, file length, no machine's own paths, no registry host
@@ -85,7 +84,7 @@ fn run(command: Command) -> Result<()> {
         Command::Guests { names } => guests::build(&names),
         Command::Demo { workers } => demo::run(workers),
         Command::Test { quick } => test::run(quick),
-        Command::Bench { rows } => bench::run(&rows),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Toolchain => {
             println!("{}", toolchain::find()?.rustc.display());

@@ -37,8 +37,7 @@ pub fn count_argument(default: u64) -> u64 {
     }
 }
 
-/// Prints `<name>: <n> ns each, <count> times`.
-pub fn report(name: &str, count: u64, elapsed: Duration) {
-    let each = elapsed.as_nanos() as f64 / count.max(1) as f64;
-    println!("{name}: {each:.1} ns each, {count} times");
+/// Prints how long so many took together, as the driver in benches/processes reads it.
+pub fn report(row: &str, metric: &str, count: u64, elapsed: Duration) {
+    println!("NS {row} {metric} {count} {}", elapsed.as_nanos());
 }

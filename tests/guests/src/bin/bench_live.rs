@@ -1,38 +1,41 @@
-//! Many processes alive at once, each waiting in `receive`. Arguments: how many (default 100,000), and `hold` to stay until
-//! a line comes on stdin, so that somebody outside can look at the memory.
+//! Many processes alive at once, each waiting in `receive`; then one message to each, and as many answers. Argument: how
+//! many, default 100,000. At the marks the driver in benches/processes looks at the memory while nothing happens.
 
-use lunatic::{Channel, Mailbox, Process};
-use std::time::Instant;
+use lunatic::{sleep, Mailbox, Process};
+use std::time::{Duration, Instant};
 use test_guests::{count_argument, report};
+
+const ROW: &str = "live-rust";
 
 fn main() {
     let count = count_argument(100_000);
-    let ready = Channel::new(0);
-    let start = Instant::now();
-    let waiting: Vec<Process<u64>> = (0..count)
-        .map(|number| Process::spawn_with_mailbox((number, ready.clone()), wait).unwrap())
-        .collect();
-    for _ in 0..count {
-        ready.receive();
-    }
-    report("bring to life and wait in receive", count, start.elapsed());
-    println!("live: {}", waiting.iter().filter(|process| process.is_alive()).count());
+    let mailbox: Mailbox<u64> = Mailbox::own();
+    let mut waiting = Vec::with_capacity(count as usize);
+    println!("MARK start");
+    sleep(Duration::from_millis(300));
 
-    if std::env::args().nth(2).as_deref() == Some("hold") {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).expect("stdin is readable");
+    let start = Instant::now();
+    for _ in 0..count {
+        waiting.push(Process::spawn_with_mailbox(mailbox.process(), wait).unwrap());
     }
+    for _ in 0..count {
+        mailbox.receive();
+    }
+    let blocked = start.elapsed();
+    println!("MARK blocked");
+    sleep(Duration::from_millis(700));
+    report(ROW, "spawn_to_blocked", count, blocked);
 
     let start = Instant::now();
     for (number, process) in (0..).zip(&waiting) {
         process.send(number);
     }
-    let sum: u64 = (0..count).map(|_| ready.receive()).sum();
-    report("wake, answer and end", count, start.elapsed());
+    let sum: u64 = (0..count).map(|_| mailbox.receive()).sum();
+    report(ROW, "send_collect", count, start.elapsed());
     assert_eq!(sum, count * count.saturating_sub(1) / 2, "every process has answered");
 }
 
-fn wait((number, ready): (u64, Channel<u64>), mailbox: Mailbox<u64>) {
-    ready.send(number);
-    ready.send(mailbox.receive());
+fn wait(main: Process<u64>, mailbox: Mailbox<u64>) {
+    main.send(0); // about to block
+    main.send(mailbox.receive());
 }

@@ -1,0 +1,30 @@
+;; A tree of processes, ten children each; the leaves, so many (a power of ten), are added up.
+(data (i32.const 512) "sky")
+(data (i32.const 1024) "NS skynet total")
+(func (export "sky") (param $parent i64) (param $number i64) (param $size i64)
+  (local $i i64) (local $sum i64) (local $me i64)
+  (if (i64.eq (local.get $size) (i64.const 1))
+    (then (call $send (local.get $parent) (local.get $number)) (return)))
+  (local.set $me (call $self))
+  (local.set $size (i64.div_u (local.get $size) (i64.const 10)))
+  (loop $next
+    (drop (call $spawn3 (i32.const 512) (i32.const 3) (local.get $me)
+      (i64.add (local.get $number) (i64.mul (local.get $i) (local.get $size)))
+      (local.get $size)))
+    (br_if $next (i64.lt_u
+      (local.tee $i (i64.add (local.get $i) (i64.const 1))) (i64.const 10))))
+  (loop $next
+    (local.set $sum (i64.add (local.get $sum) (call $receive)))
+    (br_if $next (i64.ne
+      (local.tee $i (i64.sub (local.get $i) (i64.const 1))) (i64.const 0))))
+  (call $send (local.get $parent) (local.get $sum)))
+(func (export "_start") (local $n i64) (local $begun i64) (local $sum i64)
+  (local.set $n (call $count))
+  (local.set $begun (call $now))
+  (drop (call $spawn3 (i32.const 512) (i32.const 3) (call $self) (i64.const 0) (local.get $n)))
+  (local.set $sum (call $receive))
+  (call $print (i32.const 1024) (i32.const 15) (i64.const 1)
+    (i64.sub (call $now) (local.get $begun)))
+  (if (i64.ne (local.get $sum)
+        (i64.div_u (i64.mul (local.get $n) (i64.sub (local.get $n) (i64.const 1))) (i64.const 2)))
+    (then unreachable)))
