@@ -9,6 +9,7 @@
 use crate::{
     Program,
     arena::{Arena, ArenaError},
+    counters::Peak,
     pid::Pid,
     slot::Slot,
     sync::{AtomicU32, Mutex, Ordering},
@@ -26,7 +27,9 @@ const FRESH_BATCH: u32 = 32;
 #[non_exhaustive]
 pub enum SpawnError {
     /// Every slot is taken.
-    #[error("cannot spawn a process: all {limit} are in use; raise processes_max")]
+    #[error(
+        "cannot spawn a process: all {limit} are in use; raise processes_max (--processes-max)"
+    )]
     TooManyProcesses {
         /// The slots this runtime has.
         limit: usize,
@@ -57,6 +60,7 @@ pub(crate) struct SlotPool<P: Program> {
     used: AtomicU32,
     free: Mutex<Vec<u32>>,
     cache_max: usize,
+    peak: Peak,
     marker: PhantomData<fn() -> P>,
 }
 
@@ -80,6 +84,7 @@ impl<P: Program> SlotPool<P> {
             used: AtomicU32::new(0),
             free: Mutex::new(Vec::new()),
             cache_max,
+            peak: Peak::default(),
             marker: PhantomData,
         }
     }
@@ -103,6 +108,10 @@ impl<P: Program> SlotPool<P> {
         (0..self.used.load(Ordering::Relaxed)).map(|index| self.slot(index))
     }
 
+    pub(crate) fn peak(&self) -> &Peak {
+        &self.peak
+    }
+
     /// A worker's way to a free slot.
     #[inline]
     pub(crate) fn take(&self, cache: &mut Cache) -> Result<Slot<P>, SpawnError> {
@@ -120,6 +129,7 @@ impl<P: Program> SlotPool<P> {
             cache.free.extend(free.drain(from..));
             drop(free);
             if let Some(index) = cache.free.pop() {
+                self.peak.mark(0);
                 return Ok(self.slot(index));
             }
             cache.fresh = self.open(FRESH_BATCH.min(self.cache_max as u32))?;
@@ -149,6 +159,7 @@ impl<P: Program> SlotPool<P> {
     /// The way of everybody else.
     pub(crate) fn take_shared(&self) -> Result<Slot<P>, SpawnError> {
         if let Some(index) = self.free.lock().pop() {
+            self.peak.mark(0);
             return Ok(self.slot(index));
         }
         let index = self.open(1)?.start;
@@ -173,6 +184,7 @@ impl<P: Program> SlotPool<P> {
 
     fn settle(&self, index: u32) -> Result<Slot<P>, SpawnError> {
         self.arena.guard_slot(index)?;
+        self.peak.mark(index);
         let slot = self.slot(index);
         slot.settle(&self.arena, index);
         Ok(slot)

@@ -164,7 +164,8 @@ impl<P: Program> Handle<P> {
     /// Like [`Worker::send`](crate::Worker::send), from any thread.
     pub fn send(&self, to: Pid, message: P::Message) -> Result<(), P::Message> {
         let shared = self.shared();
-        if let Some(slot) = shared.push(to, message)? {
+        let pushed = shared.push(to, message);
+        if let Some(slot) = pushed.inspect_err(|_| shared.others().refused.add_shared(1))? {
             shared.deliver(slot, slot.header().state.wake(to.generation()));
         }
         shared.others().sent.add_shared(1);
@@ -225,6 +226,17 @@ impl<P: Program> Handle<P> {
     /// The present sums.
     pub fn counters(&self) -> Counters {
         Counters::sum(self.shared().counters.iter())
+    }
+
+    /// What each worker has counted, in order; last, all that no worker did.
+    pub fn counters_by_party(&self) -> Vec<Counters> {
+        self.shared().counters.iter().map(|block| Counters::of(block)).collect()
+    }
+
+    /// The most processes that were alive at once, as far as it was seen. Never too high. Exact
+    /// with one worker; with more it may be short of what other workers' caches of free slots hold.
+    pub fn alive_peak(&self) -> u64 {
+        self.shared().slots.peak().get()
     }
 
     /// How many workers there are.

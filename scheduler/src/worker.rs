@@ -197,6 +197,7 @@ impl<P: Program> Core<P> {
             }
             CoroutineResult::Yield(Command::Yield) => {
                 self.clock_in.set(0);
+                self.counters().preempted.add(1);
                 match header.state.yielded() {
                     Rest::Parked => unreachable!("a yield does not park"),
                     // If nothing else is here, this worker takes it back at once: no reason to wake
@@ -216,6 +217,7 @@ impl<P: Program> Core<P> {
     /// Reaps a process whose body will not run again, and frees its slot.
     fn end(&self, slot: Slot<P>, how: End) {
         slot.header().state.finish();
+        self.shared().slots.peak().look(&self.shared().counters);
         self.counters().ended(&how);
         // SAFETY: `finish` succeeds once in a life, and the fiber is suspended, finished or was
         // never started.
@@ -448,7 +450,8 @@ impl<P: Program> Worker<'_, P> {
     /// Puts a message into a mailbox and wakes its owner if need be; gives it back if there is no
     /// such process.
     pub fn send(&self, to: Pid, message: P::Message) -> Result<(), P::Message> {
-        let slot = self.core.shared().push(to, message)?;
+        let pushed = self.core.shared().push(to, message);
+        let slot = pushed.inspect_err(|_| self.core.counters().refused.add(1))?;
         if let Some(slot) = slot {
             self.core.deliver(slot, slot.header().state.wake(to.generation()));
         }
@@ -483,9 +486,10 @@ impl<P: Program> Worker<'_, P> {
         process: Process<P>,
         filter: impl FnMut(&P::Message) -> bool,
     ) -> Option<P::Message> {
-        self.own_slot(process).with_inbox(|inbox, arrivals| {
+        let received = self.own_slot(process).with_inbox(|inbox, arrivals| {
             inbox.receive(arrivals, process.pid().generation(), filter)
-        })
+        });
+        received.inspect(|_| self.core.counters().received.add(1))
     }
 
     /// Like [`receive`](Self::receive), but looks only at messages that came since any were last
@@ -496,9 +500,10 @@ impl<P: Program> Worker<'_, P> {
         process: Process<P>,
         filter: impl FnMut(&P::Message) -> bool,
     ) -> Option<P::Message> {
-        self.own_slot(process).with_inbox(|inbox, arrivals| {
+        let received = self.own_slot(process).with_inbox(|inbox, arrivals| {
             inbox.receive_new(arrivals, process.pid().generation(), filter)
-        })
+        });
+        received.inspect(|_| self.core.counters().received.add(1))
     }
 
     /// The slot of `process`, which must be the one the worker runs.
