@@ -18,6 +18,7 @@ mod memory;
 mod message;
 mod node;
 mod process;
+mod stats;
 mod stdio;
 
 pub use api::{HostModule, functions, modules};
@@ -25,4 +26,5 @@ pub use bind::FunctionDoc;
 pub use config::ProcessConfig;
 pub use exit::ExitReason;
 pub use node::{Node, NodeBuilder, RunError};
+pub use stats::{Observer, Stats, Tally};
 pub use stdio::{Captured, Stdin, Stdio, StdioSink};

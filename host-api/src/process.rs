@@ -29,6 +29,7 @@ use crate::config::ProcessConfig;
 use crate::exit::ExitReason;
 use crate::message::Message;
 use crate::node::{NodeInner, RunError};
+use crate::stats::Own;
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
 const BLOCK_IN_SLOT_BYTES_MAX: usize = 16 * 1024;
@@ -186,6 +187,7 @@ unsafe impl Program for ProcessState {
     fn ended(mut self, worker: &Worker<'_, Self>, how: End) {
         let pid = self.me.pid();
         let reason = self.reason(how);
+        worker.count(Own::end(&reason) as usize);
         self.wait.clear(worker);
         self.channels.close_all(worker);
         self.end_output();

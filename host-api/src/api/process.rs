@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::bind::{Call, Fault, host_functions};
 use crate::memory::Ptr;
 use crate::process::Start;
+use crate::stats::Own;
 
 /// Bytes of one parameter of a spawned function: its type and its value.
 const PARAM_BYTES: usize = 17;
@@ -91,6 +92,7 @@ pub(super) fn yield_once<T: Default>(call: &mut Call<'_, '_>) -> Poll<Result<T, 
     if std::mem::replace(&mut call.state.wait.searched, true) {
         return Poll::Ready(Ok(T::default()));
     }
+    call.worker.count(Own::Yielded as usize);
     // Woken before it parks, the process is queued again behind those that are ready.
     call.worker.wake(call.state.pid());
     Poll::Pending
