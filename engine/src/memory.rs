@@ -130,7 +130,11 @@ impl MemoryPool {
             return Err(error("the address space (ulimit -v) is used up"));
         };
         let free = slots.take(&self.warm_bytes).ok_or_else(|| {
-            error("every slot of this size class is in use (too many memories of this size)")
+            error(if slots.slots < Class::slots_max(slots.slot_bytes) {
+                "the address space (ulimit -v) has no room for more of this size"
+            } else {
+                "every slot of this size class is in use (too many memories of this size)"
+            })
         })?;
         let class_index = u8::try_from(class).expect("there are twelve classes");
         Ok(MemorySlot { base: slots.address(free), class: class_index })
@@ -178,7 +182,7 @@ impl MemoryPool {
 
 impl Class {
     fn reserve(slot_bytes: usize) -> Option<Self> {
-        let mut slots = (CLASS_BYTES_MAX / slot_bytes).min(CLASS_SLOTS_MAX);
+        let mut slots = Self::slots_max(slot_bytes);
         while slots >= CLASS_SLOTS_MIN {
             if let Some(base) = os::reserve(slots * slot_bytes) {
                 return Some(Self {
@@ -193,6 +197,11 @@ impl Class {
             slots /= 2;
         }
         None
+    }
+
+    /// What a class has unless address space is scarce.
+    fn slots_max(slot_bytes: usize) -> usize {
+        (CLASS_BYTES_MAX / slot_bytes).min(CLASS_SLOTS_MAX)
     }
 
     fn address(&self, index: u32) -> usize {
