@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 const AFTER_HELP: &str = "\
@@ -75,6 +75,12 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) workers: Option<NonZeroUsize>,
 
+    /// Processes that may live at once; a spawn beyond it answers an error [default: 1100000]
+    ///
+    /// A run may have a few hundred more, as each worker keeps some free places to itself.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) processes_max: Option<NonZeroUsize>,
+
     /// A directory that the program may see, as HOST or HOST::GUEST
     ///
     /// In this version the program learns its name (`fd_prestat_get`) and no more: opening files
@@ -98,9 +104,31 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) no_cache: bool,
 
+    /// Print what happened to stderr at the end: processes, messages, workers, memory
+    ///
+    /// As a table, or as one line of JSON for programs (`--stats=json`).
+    #[arg(
+        long, value_name = "FORMAT", value_enum,
+        num_args = 0..=1, require_equals = true, default_missing_value = "table"
+    )]
+    pub(crate) stats: Option<StatsFormat>,
+
+    /// Guard stacks with a memory mapping each, as on kernels before Linux 6.13; for tests
+    #[arg(long, hide = true)]
+    pub(crate) guard_by_mprotect: bool,
+
     /// Say more about what happens; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// How `--stats` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatsFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -153,6 +181,21 @@ mod tests {
             (run.module.as_path(), run.args.as_slice()),
             ("a.wasm".as_ref(), &["b".into()][..])
         );
+    }
+
+    #[test]
+    fn stats_do_not_swallow_the_module() {
+        let formats = |option| {
+            let Command::Run(run) = Cli::parse_from(["lunatic", option, "a.wasm"]).into_command()
+            else {
+                panic!("run")
+            };
+            assert_eq!(run.module.as_path(), "a.wasm");
+            run.stats
+        };
+        assert_eq!(formats("--stats"), Some(StatsFormat::Table));
+        assert_eq!(formats("--stats=json"), Some(StatsFormat::Json));
+        assert_eq!(formats("--no-cache"), None);
     }
 
     #[test]

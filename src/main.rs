@@ -18,6 +18,7 @@ mod run;
 mod exit_code;
 mod logging;
 mod progress;
+mod stats;
 
 use cli::{Cli, Command};
 
@@ -32,7 +33,19 @@ fn main() -> ExitCode {
         Command::Imports { markdown } => imports::print(markdown),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("lunatic: {:#}", error.source);
+        eprintln!("lunatic: {}", one_line(&error.source));
         error.code.into()
     })
+}
+
+/// The chain of causes; one that has been quoted already is not said again.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            let separator = if line.is_empty() { "" } else { ": " };
+            line = line + separator + &cause;
+        }
+    }
+    line
 }

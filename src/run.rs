@@ -12,7 +12,7 @@ use lunatic_host_api::{ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, func
 
 use crate::cli::RunArguments;
 use crate::exit_code::{Code, Failure, OrFail};
-use crate::progress;
+use crate::{progress, stats};
 
 /// What the main process runs, as WASI commands have it.
 const ENTRY: &str = "_start";
@@ -29,13 +29,19 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let stdio = config.stdio.clone();
     let node = start(arguments)?;
     stop_on_ctrl_c(&node)?;
+    let observer = arguments.stats.map(|format| (format, node.observer()));
     let reason = node.run(&image, config, ENTRY).or_fail(Code::Load)?;
     tracing::info!("the main process {reason}, {:.1?} after the start", begun.elapsed());
-    if stdio.broken_pipe() {
-        return Ok(Code::Success.into());
+    let code = if stdio.broken_pipe() {
+        Code::Success
+    } else {
+        explain(&reason);
+        Code::of(&reason)
+    };
+    if let Some((format, observer)) = observer {
+        stats::print(format, &observer.stats());
     }
-    explain(&reason);
-    Ok(Code::of(&reason).into())
+    Ok(code.into())
 }
 
 /// Reads, compiles (or finds in the cache) and links the module.
@@ -137,6 +143,12 @@ fn start(arguments: &RunArguments) -> Result<Node, Failure> {
     let mut builder = NodeBuilder::new().message_bytes_max(arguments.max_message);
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers.get());
+    }
+    if let Some(processes) = arguments.processes_max {
+        builder = builder.processes_max(processes.get());
+    }
+    if arguments.guard_by_mprotect {
+        builder = builder.guard_by_mprotect();
     }
     builder.start().or_fail(Code::Internal)
 }

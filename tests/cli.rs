@@ -19,6 +19,8 @@ fn help_tells_what_matters() {
         "--env-inherit",
         "--max-message",
         "--no-cache",
+        "--processes-max",
+        "--stats",
         "--verbose",
         "Exit codes",
         "134",

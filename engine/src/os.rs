@@ -15,13 +15,14 @@ const MADV_GUARD_INSTALL: libc::c_int = 102;
 const MADV_GUARD_REMOVE: libc::c_int = 103;
 
 /// Reserves zeroed, readable and writable address space that takes memory only when touched.
-/// `None` if the address space is used up.
+/// `None` if the address space is used up, or would be: as much is left to others, since a heap
+/// that finds none aborts.
 pub(crate) fn reserve(bytes: usize) -> Option<usize> {
     // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice.
     let base = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
-            bytes,
+            bytes.saturating_mul(2),
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
             -1,
@@ -31,6 +32,8 @@ pub(crate) fn reserve(bytes: usize) -> Option<usize> {
     if base == libc::MAP_FAILED {
         return None;
     }
+    // SAFETY: the upper half of the mapping just made, which nobody has seen.
+    unsafe { libc::munmap(base.wrapping_byte_add(bytes), bytes) };
     // A process touches single pages of its slot: a huge page each would cost 2 MiB.
     // SAFETY: the range was mapped just above; the advice changes no contents.
     unsafe { libc::madvise(base, bytes, libc::MADV_NOHUGEPAGE) };

@@ -20,6 +20,7 @@ mod message;
 mod node;
 mod payload;
 mod process;
+mod stats;
 mod stdio;
 
 pub use api::{HostModule, functions, modules};
@@ -27,4 +28,5 @@ pub use bind::FunctionDoc;
 pub use config::ProcessConfig;
 pub use exit::ExitReason;
 pub use node::{Node, NodeBuilder, RunError};
+pub use stats::{Observer, Stats, Tally};
 pub use stdio::{Captured, Stdin, Stdio, StdioSink};

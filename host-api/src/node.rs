@@ -7,7 +7,7 @@ use std::time::Duration;
 use lunatic_engine::signals::{self, FiberAtFault};
 use lunatic_engine::{Image, InstantiateError, MemoryPool};
 use lunatic_scheduler::{
-    BlockingError, Builder, Counters, Handle, Job, Pid, Runtime, SpawnError, StartError,
+    BlockingError, Builder, Guard, Handle, Job, Pid, Runtime, SpawnError, StartError,
     TrapHandlerRegs, current_fiber,
 };
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
 use crate::kept::Kept;
 use crate::process::{Entry, Params, ProcessState, Start};
+use crate::stats::Observer;
 use crate::stdio::Host;
 
 /// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
@@ -24,17 +25,17 @@ const REPORTS_MAX: usize = 20;
 /// How long a run that was stopped waits for the reader of its output. By feel.
 const STOPPED_FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// Why a run could not begin.
+/// Why a run could not begin, or a process not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The scheduler did not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// There is no room for the main process.
+    /// There is no room for the process.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    /// The main process's instance could not be made.
-    #[error("cannot start the main process: {0}")]
+    /// The process's instance could not be made.
+    #[error("cannot spawn a process: {0}")]
     Instantiate(#[from] InstantiateError),
 }
 
@@ -75,6 +76,23 @@ impl NodeBuilder {
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.scheduler = self.scheduler.workers(workers);
+        self
+    }
+
+    /// Processes that may live at once: at least so many, and at most a few hundred more, as each
+    /// worker keeps some free slots to itself. Default 1,100,000, or what address space allows. A
+    /// spawn beyond it answers an error.
+    #[must_use]
+    pub fn processes_max(mut self, processes: usize) -> Self {
+        self.scheduler = self.scheduler.processes_max(processes);
+        self
+    }
+
+    /// Guards the stacks as kernels before Linux 6.13 must, each at the price of a memory mapping.
+    /// For tests of that way: newer kernels have a better one, which is the default.
+    #[must_use]
+    pub fn guard_by_mprotect(mut self) -> Self {
+        self.scheduler = self.scheduler.guard(Guard::Mprotect);
         self
     }
 
@@ -197,10 +215,10 @@ impl Node {
         Stopper(self.runtime.handle().clone())
     }
 
-    /// What the scheduler has counted so far.
+    /// Who can tell what the run has counted, also when it is over.
     #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.runtime.handle().counters()
+    pub fn observer(&self) -> Observer {
+        Observer(Arc::clone(&self.held.node))
     }
 }
 

@@ -30,6 +30,7 @@ use crate::exit::ExitReason;
 use crate::kept::Kept;
 use crate::message::{Mail, Message};
 use crate::node::{NodeInner, RunError};
+use crate::stats::Own;
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
 const BLOCK_IN_SLOT_BYTES_MAX: usize = 16 * 1024;
@@ -214,6 +215,7 @@ unsafe impl Program for ProcessState {
     fn ended(&mut self, worker: &Worker<'_, Self>, how: End) {
         let pid = self.me.pid();
         let reason = self.reason(how);
+        worker.count(Own::end(&reason) as usize);
         self.wait.clear(worker);
         self.channels.close_all(worker);
         self.end_output();
@@ -363,7 +365,7 @@ unsafe fn yield_now(owner: *mut ()) {
     if unsafe { (*owner.cast::<ProcessState>()).wasi.holds_output() } {
         process.on_worker(|_, state| state.flush_old_lines());
     }
-    process.yield_now();
+    process.preempt();
 }
 
 /// # Safety

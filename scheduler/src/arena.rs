@@ -33,8 +33,9 @@ pub enum Guard {
 pub enum ArenaError {
     /// The smallest arena worth having does not fit either.
     #[error(
-        "cannot reserve {bytes} bytes of address space for process stacks ({source}); check `ulimit -v`, \
-         vm.overcommit_memory and the container's memory limit, or lower processes_max or stack_bytes"
+        "cannot reserve {bytes} bytes of address space for process stacks and leave as much to others \
+         ({source}); check `ulimit -v`, vm.overcommit_memory and the container's memory limit, or \
+         lower processes_max or stack_bytes"
     )]
     Reserve {
         /// What was asked for in the last attempt.
@@ -179,15 +180,19 @@ impl Drop for Arena {
 }
 
 /// Anonymous zero memory, no commitment, no huge pages (one touched stack must not cost two
-/// megabytes).
+/// megabytes). Leaves at least as much address space to others: a heap that finds none aborts.
 fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a fresh mapping at an address of the kernel's choice touches nobody's memory.
-    let address = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    let address = unsafe {
+        libc::mmap(std::ptr::null_mut(), bytes.saturating_mul(2), protection, flags, -1, 0)
+    };
     if address == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
+    // SAFETY: the upper half of the mapping just made, which nobody has seen.
+    unsafe { libc::munmap(address.wrapping_byte_add(bytes), bytes) };
     // SAFETY: the range is the mapping just made. Failure (no huge page support) leaves nothing to
     // prevent.
     unsafe { libc::madvise(address, bytes, libc::MADV_NOHUGEPAGE) };

@@ -39,7 +39,7 @@ mod counters;
 pub use arena::{ArenaError, Guard};
 pub use blocking::{BlockingError, Job};
 pub use corosensei::trap::TrapHandlerRegs;
-pub use counters::Counters;
+pub use counters::{Counters, OWN_COUNTERS};
 pub use current::{FiberBounds, current_fiber};
 pub use mailbox::Envelope;
 pub use pid::Pid;

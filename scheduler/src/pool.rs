@@ -14,6 +14,7 @@
 use crate::{
     Program,
     arena::{Arena, ArenaError},
+    counters::Peak,
     pid::Pid,
     slot::Slot,
     surplus::Surplus,
@@ -32,7 +33,9 @@ const FRESH_BATCH: u32 = 32;
 #[non_exhaustive]
 pub enum SpawnError {
     /// Every slot is taken.
-    #[error("cannot spawn a process: all {limit} are in use; raise processes_max")]
+    #[error(
+        "cannot spawn a process: all {limit} are in use; raise processes_max (--processes-max)"
+    )]
     TooManyProcesses {
         /// The slots this runtime has.
         limit: usize,
@@ -68,6 +71,7 @@ pub(crate) struct SlotPool<P: Program> {
     /// Told when the shared list has become long.
     surplus: Surplus,
     cache_max: usize,
+    peak: Peak,
     marker: PhantomData<fn() -> P>,
 }
 
@@ -111,6 +115,7 @@ impl<P: Program> SlotPool<P> {
             free: Mutex::default(),
             surplus,
             cache_max,
+            peak: Peak::default(),
             marker: PhantomData,
         }
     }
@@ -134,6 +139,10 @@ impl<P: Program> SlotPool<P> {
         (0..self.used.load(Ordering::Relaxed)).map(|index| self.slot(index))
     }
 
+    pub(crate) fn peak(&self) -> &Peak {
+        &self.peak
+    }
+
     /// A worker's way to a free slot.
     #[inline]
     pub(crate) fn take(&self, cache: &mut Cache) -> Result<Slot<P>, SpawnError> {
@@ -151,6 +160,7 @@ impl<P: Program> SlotPool<P> {
             let cold = if cache.free.is_empty() { free.cold.pop() } else { None };
             drop(free);
             if let Some(index) = cache.free.pop() {
+                self.peak.mark(0);
                 return Ok(self.slot(index));
             }
             if let Some((index, generation)) = cold {
@@ -208,6 +218,7 @@ impl<P: Program> SlotPool<P> {
     pub(crate) fn take_shared(&self) -> Result<Slot<P>, SpawnError> {
         let mut free = self.free.lock();
         if let Some(index) = free.take(1).next() {
+            self.peak.mark(0);
             return Ok(self.slot(index));
         }
         let cold = free.cold.pop();
@@ -237,6 +248,7 @@ impl<P: Program> SlotPool<P> {
 
     fn settle(&self, index: u32, generation: u32) -> Result<Slot<P>, SpawnError> {
         self.arena.guard_slot(index)?;
+        self.peak.mark(index);
         let slot = self.slot(index);
         slot.settle(&self.arena, index, generation);
         Ok(slot)

@@ -123,6 +123,12 @@ impl<P: Program> Process<P> {
         self.suspend(Command::Yield);
     }
 
+    /// The same for a process that did not ask for it: counted as a preemption.
+    #[track_caller]
+    pub fn preempt(self) {
+        self.suspend(Command::Preempt);
+    }
+
     /// Ends the process here. Nothing on its stack is dropped.
     #[track_caller]
     pub fn exit(self) -> ! {

@@ -188,7 +188,8 @@ impl<P: Program> Handle<P> {
         message: impl Into<Envelope<P::Message>>,
     ) -> Result<(), Envelope<P::Message>> {
         let shared = self.shared();
-        if let Some(slot) = shared.post(to, message.into())? {
+        let posted = shared.post(to, message.into());
+        if let Some(slot) = posted.inspect_err(|_| shared.others().refused.add_shared(1))? {
             shared.inject(slot);
         }
         shared.others().sent.add_shared(1);
@@ -249,6 +250,17 @@ impl<P: Program> Handle<P> {
     /// The present sums.
     pub fn counters(&self) -> Counters {
         Counters::sum(self.shared().counters.iter())
+    }
+
+    /// What each worker has counted, in order; last, all that no worker did.
+    pub fn counters_by_party(&self) -> Vec<Counters> {
+        self.shared().counters.iter().map(|block| Counters::of(block)).collect()
+    }
+
+    /// The most processes that were alive at once, as far as it was seen. Never too high. Exact
+    /// with one worker; with more it may be short of what other workers' caches of free slots hold.
+    pub fn alive_peak(&self) -> u64 {
+        self.shared().slots.peak().get()
     }
 
     /// How many workers there are.

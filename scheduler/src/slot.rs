@@ -55,6 +55,8 @@ const CACHE_LINE: usize = 64;
 pub(crate) enum Command {
     Park,
     Yield,
+    /// As `Yield`, but it is the slice that has ended.
+    Preempt,
     Exit,
 }
 

@@ -149,8 +149,9 @@ impl<P: Program> Core<P> {
                     Rest::Killed => self.end(slot, End::Killed),
                 }
             }
-            CoroutineResult::Yield(Command::Yield) => {
+            CoroutineResult::Yield(command @ (Command::Yield | Command::Preempt)) => {
                 self.clock_in.set(0);
+                self.counters().preempted.add(u64::from(matches!(command, Command::Preempt)));
                 match header.state.yielded() {
                     Rest::Parked => unreachable!("a yield does not park"),
                     Rest::Enqueue => self.tell(self.queues.push_yielded(slot)),
@@ -167,6 +168,7 @@ impl<P: Program> Core<P> {
     /// Reaps a process whose body will not run again, and frees its slot.
     fn end(&self, slot: Slot<P>, how: End) {
         slot.header().state.finish();
+        self.shared().slots.peak().look(&self.shared().counters);
         self.counters().ended(&how);
         // SAFETY: `finish` succeeds once in a life, and the fiber is suspended, finished or was
         // never started.
@@ -401,7 +403,8 @@ impl<P: Program> Worker<'_, P> {
         to: Pid,
         message: impl Into<Envelope<P::Message>>,
     ) -> Result<(), Envelope<P::Message>> {
-        if let Some(slot) = self.core.shared().post(to, message.into())? {
+        let posted = self.core.shared().post(to, message.into());
+        if let Some(slot) = posted.inspect_err(|_| self.core.counters().refused.add(1))? {
             self.core.push_next(slot);
         }
         self.core.counters().sent.add(1);
@@ -451,9 +454,10 @@ impl<P: Program> Worker<'_, P> {
         process: Process<P>,
         filter: impl FnMut(&P::Message) -> bool,
     ) -> Option<Envelope<P::Message>> {
-        self.own_slot(process).with_inbox(|inbox, arrivals| {
+        let received = self.own_slot(process).with_inbox(|inbox, arrivals| {
             inbox.receive(arrivals, process.pid().generation(), filter)
-        })
+        });
+        received.inspect(|_| self.core.counters().received.add(1))
     }
 
     /// Like [`receive`](Self::receive), but looks only at messages that came since any were last
@@ -464,9 +468,10 @@ impl<P: Program> Worker<'_, P> {
         process: Process<P>,
         filter: impl FnMut(&P::Message) -> bool,
     ) -> Option<Envelope<P::Message>> {
-        self.own_slot(process).with_inbox(|inbox, arrivals| {
+        let received = self.own_slot(process).with_inbox(|inbox, arrivals| {
             inbox.receive_new(arrivals, process.pid().generation(), filter)
-        })
+        });
+        received.inspect(|_| self.core.counters().received.add(1))
     }
 
     /// The slot of `process`, which must be the one the worker runs.

@@ -361,7 +361,7 @@ fn spawning_fails_at_the_limit_and_works_again_below_it() {
 fn a_slot_comes_back_when_init_panics() {
     let runtime = start(&Builder::new().workers(1).processes_max(1));
     for _ in 0..3 {
-        let spawn = || runtime.handle().spawn(0, |_, _, _| panic!("no"));
+        let spawn = || runtime.handle().spawn(0, None, |_, _, _| panic!("no"));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(spawn)).is_err());
     }
     assert_eq!(run(&runtime, |_| {}), End::Returned);
@@ -388,11 +388,11 @@ fn extra_memory_is_aligned_writable_and_bounded() {
             place.as_ptr().expose_provenance();
             native(body, Some(on_end))(pid, process, place)
         };
-        runtime.handle().spawn(extra, init).unwrap();
+        runtime.handle().spawn(extra, None, init).unwrap();
         assert_eq!(ends.recv().unwrap(), End::Returned);
     }
     let too_much = lunatic_scheduler::MAX_EXTRA + 1;
-    let error = runtime.handle().spawn(too_much, native(|_| {}, None)).unwrap_err();
+    let error = runtime.handle().spawn(too_much, None, native(|_| {}, None)).unwrap_err();
     assert!(matches!(error, SpawnError::ExtraTooLarge { .. }), "{error}");
 }
 
@@ -436,7 +436,7 @@ fn shutdown_ends_every_process_exactly_once_in_whatever_state() {
         assert_eq!(counters.ended(), counters.spawned);
         assert_eq!(counters.shut_down, counters.spawned);
         assert_eq!(counters.dropped, counters.sent, "nobody asked for a 5");
-        assert!(matches!(late.spawn(0, native(|_| {}, None)), Err(SpawnError::ShuttingDown)));
+        assert!(matches!(late.spawn(0, None, native(|_| {}, None)), Err(SpawnError::ShuttingDown)));
         assert!(late.is_shutting_down());
     }
 }

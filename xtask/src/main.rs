@@ -6,11 +6,13 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use std::time::Duration;
 
 // Reading order: what is run, then what it needs.
 mod bench;
 mod demo;
 mod guests;
+mod soak;
 mod test;
 mod tidy;
 
@@ -43,14 +45,32 @@ enum Command {
         #[arg(long, default_value_t = 8)]
         workers: usize,
     },
-    /// Run all tests: rules, guests, workspace, guest crate, loom models, docs, fuzzing
+    /// Run all tests: rules, guests, workspace, guest crate, loom models, docs, fuzzing, soaking
     ///
     /// Stops at the first step that fails and names it. Without a compiler for guests the tests that need Rust guests
     /// are skipped, loudly (they see LUNATIC_SKIP_RUST_GUESTS=1).
     Test {
-        /// Only rules, guests and the workspace's tests: no loom models, docs or fuzzing
+        /// Only rules, guests and the workspace's tests: no loom models, docs, fuzzing or soaking
         #[arg(long)]
         quick: bool,
+    },
+    /// Work at random for a while, then check that the counts balance and memory stayed flat
+    ///
+    /// Spawns, kills, traps, messages, channels, timers, growing memories and endless loops, on the real binary. At the end
+    /// all processes are dead, each has ended once, and each message was received or dropped with its mailbox.
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// For how long, in seconds instead
+        #[arg(long, conflicts_with = "minutes")]
+        seconds: Option<u64>,
+        /// Worker threads of the runtime
+        #[arg(long, default_value_t = 4)]
+        workers: usize,
+        /// Where the random numbers begin [default: the clock]
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Run the benchmarks beside the peers: their published figures, or the peers themselves
     ///
@@ -84,6 +104,10 @@ fn run(command: Command) -> Result<()> {
         Command::Guests { names } => guests::build(&names),
         Command::Demo { workers } => demo::run(workers),
         Command::Test { quick } => test::run(quick),
+        Command::Soak { minutes, seconds, workers, seed } => {
+            let time = Duration::from_secs(seconds.unwrap_or(minutes * 60));
+            soak::Soak { time, workers, seed }.build_and_run()
+        }
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Toolchain => {

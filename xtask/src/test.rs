@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check there is, in the order in which a mistake is found soonest.
 
-use crate::{guests, repository, step, tidy, toolchain};
+use crate::{guests, repository, soak::Soak, step, tidy, toolchain};
 use anyhow::Result;
 use std::process::Command;
 use std::time::Duration;
@@ -20,12 +20,13 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         step::run(&mut cargo)
     })?;
     if quick {
-        report.skip("guest crate, loom models, docs, fuzzing", "--quick");
+        report.skip("guest crate, loom models, docs, fuzzing, soaking", "--quick");
     } else {
         guest_crate(&mut report)?;
         loom_models(&mut report)?;
         docs(&mut report)?;
         fuzzing(&mut report)?;
+        soaking(&mut report, guests_built)?;
     }
     report.print();
     Ok(())
@@ -91,6 +92,16 @@ fn fuzzing(report: &mut Report) -> Result<()> {
         let mut cargo = cargo(&["test", "--release", "--workspace", "--test", "fuzz"]);
         step::run(cargo.env("LUNATIC_FUZZ_SECONDS", "60"))
     })
+}
+
+/// The workspace's tests have built what it needs.
+fn soaking(report: &mut Report, guests_built: bool) -> Result<()> {
+    if !guests_built {
+        report.skip("soaking", "its guest program is not built");
+        return Ok(());
+    }
+    let soak = Soak { time: Duration::from_secs(60), workers: 4, seed: None };
+    report.step("soaking for 60 s", || soak.run())
 }
 
 fn cargo(arguments: &[&str]) -> Command {

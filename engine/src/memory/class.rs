@@ -68,7 +68,7 @@ struct Warm {
 
 impl Class {
     pub(super) fn reserve(slot_bytes: usize) -> Option<Self> {
-        let mut slots = (CLASS_BYTES_MAX / slot_bytes).min(CLASS_SLOTS_MAX);
+        let mut slots = slots_max(slot_bytes);
         let (base, books) = loop {
             if let Some(both) = reserve_both(slots, slot_bytes) {
                 break both;
@@ -93,6 +93,11 @@ impl Class {
             class.drop_books();
         }
         Some(class)
+    }
+
+    /// Whether it has fewer slots than it would if address space were not scarce.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.slots < slots_max(1 << self.slot_shift)
     }
 
     fn region(&self) -> Range<usize> {
@@ -242,6 +247,10 @@ impl Shard {
         self.len.store(warm.unneeded, Ordering::Relaxed);
         taken
     }
+}
+
+fn slots_max(slot_bytes: usize) -> usize {
+    (CLASS_BYTES_MAX / slot_bytes).min(CLASS_SLOTS_MAX)
 }
 
 /// Address space for slots and, if they are small, for their books.

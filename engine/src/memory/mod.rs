@@ -94,9 +94,11 @@ impl MemoryPool {
             return Err(error("the address space (ulimit -v) is used up"));
         };
         let Some((base, used)) = class.take() else {
-            return Err(error(
-                "every slot of this size class is in use (too many memories of this size)",
-            ));
+            return Err(error(if class.is_cut_short() {
+                "the address space (ulimit -v) has no room for more of this size"
+            } else {
+                "every slot of this size class is in use (too many memories of this size)"
+            }));
         };
         Ok(MemorySlot { base, class: index as u8, used })
     }

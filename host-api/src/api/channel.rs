@@ -10,6 +10,7 @@ use super::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
 use crate::message::{Mail, Message};
 use crate::process::ProcessState;
+use crate::stats::Own;
 
 /// Handles that one process may hold; a guest that leaks them ends here.
 const HANDLES_MAX: usize = 1_000_000;
@@ -178,7 +179,10 @@ fn send_message(call: &mut Call<'_, '_>, handle: u64, timeout: u64) -> Result<Op
         other => other,
     };
     match result {
-        Ok(()) => Ok(Some(0)),
+        Ok(()) => {
+            call.worker.count(Own::ChannelSent as usize);
+            Ok(Some(0))
+        }
         Err(TrySend::Closed(message)) => {
             call.state.scratch = Some(message);
             Ok(Some(CLOSED))
@@ -220,6 +224,7 @@ fn receive_message(
     };
     match result {
         Ok(message) => {
+            call.worker.count(Own::ChannelReceived as usize);
             if let Some(old) = call.state.scratch.replace(message) {
                 Message::discard(old, call.worker);
             }

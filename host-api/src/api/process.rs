@@ -9,6 +9,7 @@ use lunatic_scheduler::Pid;
 use crate::bind::{Call, Fault, host_functions};
 use crate::memory::Ptr;
 use crate::process::{Entry, Start};
+use crate::stats::Own;
 
 /// Bytes of one parameter of a spawned function: its type and its value.
 const PARAM_BYTES: usize = 17;
@@ -87,6 +88,7 @@ pub(super) fn yield_once<T: Default>(call: &mut Call<'_, '_>) -> Poll<Result<T, 
     if std::mem::replace(&mut call.state.wait.yields, true) {
         return Poll::Ready(Ok(T::default()));
     }
+    call.worker.count(Own::Yielded as usize);
     Poll::Pending
 }
 
