@@ -28,7 +28,10 @@
 // Unlinking a node is several dereferences under one argument.
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::{
+    state::{Claim, Signal, State},
+    sync::{AtomicU64, Ordering},
+};
 use std::{
     fmt,
     ops::{Deref, DerefMut},
@@ -133,6 +136,30 @@ pub(crate) enum Pushed {
     First,
     /// Nothing: the one who pushed first wakes it.
     Behind,
+}
+
+/// Sender: puts a message into the mailbox of tenant `generation`. True: the process was parked, is
+/// ACTIVE now, and the caller must put it into a run queue. `deliver` is called if the caller owns
+/// it already before that: it hands the message to [`Inbox::deliver`].
+#[inline]
+pub(crate) fn post<M>(
+    state: &State,
+    arrivals: &Arrivals<M>,
+    generation: u32,
+    envelope: Envelope<M>,
+    deliver: impl FnOnce(Envelope<M>),
+) -> Result<bool, Envelope<M>> {
+    match state.claim(generation) {
+        Claim::Claimed => {
+            deliver(envelope);
+            Ok(true)
+        }
+        Claim::Awake => match arrivals.push(generation, envelope)? {
+            Pushed::First => Ok(state.wake(generation) == Signal::Enqueue),
+            Pushed::Behind => Ok(false),
+        },
+        Claim::Gone => Err(envelope),
+    }
 }
 
 fn tag(generation: u32) -> u64 {

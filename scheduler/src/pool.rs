@@ -17,7 +17,6 @@ use crate::{
     counters::Peak,
     pid::Pid,
     slot::Slot,
-    surplus::Surplus,
     sync::{AtomicU32, Mutex, Ordering},
 };
 use std::{io, marker::PhantomData, ops::Range, vec};
@@ -68,8 +67,6 @@ pub(crate) struct SlotPool<P: Program> {
     /// only grows, and a pid travels to its user by something stronger.
     used: AtomicU32,
     free: Mutex<Shared>,
-    /// Told when the shared list has become long.
-    surplus: Surplus,
     cache_max: usize,
     peak: Peak,
     marker: PhantomData<fn() -> P>,
@@ -108,12 +105,11 @@ impl<P: Program> SlotPool<P> {
         (processes_max / (workers * 8)).clamp(1, CACHE_MAX)
     }
 
-    pub(crate) fn new(arena: Arena, cache_max: usize, surplus: Surplus) -> Self {
+    pub(crate) fn new(arena: Arena, cache_max: usize) -> Self {
         Self {
             arena,
             used: AtomicU32::new(0),
             free: Mutex::default(),
-            surplus,
             cache_max,
             peak: Peak::default(),
             marker: PhantomData,
@@ -187,11 +183,7 @@ impl<P: Program> SlotPool<P> {
     fn spill(&self, cache: &mut Cache) {
         // The oldest go: the newest are warm.
         let half = cache.free.len().div_ceil(2);
-        let mut free = self.free.lock();
-        free.warm.extend(cache.free.drain(..half));
-        let len = free.warm.len();
-        drop(free);
-        self.surplus.note(len);
+        self.free.lock().warm.extend(cache.free.drain(..half));
     }
 
     /// Gives the memory of slots back that nobody has needed since the last call; returns how many

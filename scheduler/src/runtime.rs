@@ -13,14 +13,14 @@ use crate::{
     channel::Wake,
     closing::Closing,
     counters::{Block, Counters},
-    mailbox::{Envelope, Pushed},
+    mailbox::{Envelope, post},
     park::Idle,
     pid::Pid,
     pool::{SlotPool, SpawnError},
     process::Process,
     queues::{Queues, Thief},
     slot::{LargeStack, MAX_EXTRA, Slot, overhead_bytes},
-    state::{Claim, Signal},
+    state::Signal,
     surplus::Surplus,
     sync::{Arc, RwLock, thread},
     timer::{Inserted, TimerId, Wheels},
@@ -52,7 +52,7 @@ pub(crate) struct Shared<P: Program> {
     /// Open for spawns from outside; closed by the sweep, which must miss nobody.
     gate: RwLock<bool>,
     extra_max: usize,
-    surplus: Surplus,
+    pub(crate) surplus: Surplus,
 }
 
 impl<P: Program> Shared<P> {
@@ -89,23 +89,11 @@ impl<P: Program> Shared<P> {
         envelope: Envelope<P::Message>,
     ) -> Result<Option<Slot<P>>, Envelope<P::Message>> {
         let Some(slot) = self.slots.lookup(to) else { return Err(envelope) };
-        let header = slot.header();
-        let generation = to.generation();
-        match header.state.claim(generation) {
-            Claim::Claimed => {
-                // Ours until it is queued, so its inbox is, too.
-                slot.with_inbox(|inbox, arrivals| inbox.deliver(arrivals, generation, envelope));
-                Ok(Some(slot))
-            }
-            Claim::Awake => match header.arrivals.push(generation, envelope)? {
-                Pushed::First => {
-                    let signal = header.state.wake(generation);
-                    Ok((signal == Signal::Enqueue).then_some(slot))
-                }
-                Pushed::Behind => Ok(None),
-            },
-            Claim::Gone => Err(envelope),
-        }
+        let (header, generation) = (slot.header(), to.generation());
+        let queue = post(&header.state, &header.arrivals, generation, envelope, |envelope| {
+            slot.with_inbox(|inbox, arrivals| inbox.deliver(arrivals, generation, envelope));
+        })?;
+        Ok(queue.then_some(slot))
     }
 
     pub(crate) fn cancel_timer(&self, id: TimerId) -> bool {
@@ -456,9 +444,8 @@ impl<P: Program> Runtime<P> {
         }
         let room = builder.stack_bytes - overhead_bytes::<P>() - arena.guard_bytes();
         let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
-        let surplus = Surplus::default();
         let shared = Shared {
-            slots: SlotPool::new(arena, cache_max, surplus.clone()),
+            slots: SlotPool::new(arena, cache_max),
             injector: Injector::new(),
             thieves: queues.iter().map(Queues::thief).collect(),
             idle: Idle::new(workers),
@@ -469,7 +456,7 @@ impl<P: Program> Runtime<P> {
             epoch: Instant::now(),
             gate: RwLock::new(true),
             extra_max: (room - MIN_STACK_BYTES).min(MAX_EXTRA) & !15,
-            surplus,
+            surplus: Surplus::default(),
         };
         let handle = Handle(Arc::new(shared));
         let mut runtime =

@@ -1,18 +1,15 @@
 //! The thread that gives memory back after a burst of processes.
 //!
-//! Free slots keep their memory, so that the next process finds it warm. When many have become free,
-//! this thread gets up and calls `trim` at intervals, as long as there is something left to trim:
-//! what nobody has needed for a whole interval goes back to the system. A steady churn needs its
-//! slots in each interval and never loses them.
+//! Free slots keep their memory, so that the next process finds it warm. While processes end, this
+//! thread calls `trim` at intervals, and goes on until there is nothing left to trim: what nobody
+//! has needed for a whole interval goes back to the system. A steady churn needs its slots in each
+//! interval and never loses them.
 //!
-//! Parties: workers, who tell (`note`) how many free slots there are, on a path they seldom take;
-//! the thread, which is started with the runtime and sleeps until then; whoever ends the runtime.
+//! Parties: workers, who tell (`note`) now and then that processes have ended; the thread, which is
+//! started with the runtime and sleeps until then; whoever ends the runtime.
 
 use crate::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
-
-/// Free slots in the shared list that are worth getting up for: about 8 MiB.
-const SLOTS_MIN: usize = 1024;
 
 /// Between two trims. Memory of a burst is back after two of them.
 const INTERVAL: Duration = Duration::from_millis(400);
@@ -39,11 +36,8 @@ enum Phase {
 }
 
 impl Surplus {
-    /// There are so many free slots in the shared list.
-    pub(crate) fn note(&self, slots: usize) {
-        if slots < SLOTS_MIN {
-            return;
-        }
+    /// Processes have ended.
+    pub(crate) fn note(&self) {
         let mut phase = self.0.phase.lock();
         if *phase == Phase::Asleep {
             *phase = Phase::Trimming;
@@ -57,7 +51,7 @@ impl Surplus {
         self.0.changed.notify_one();
     }
 
-    /// The thread's life. `trim` gives back what nobody needed and returns whether there is more.
+    /// The life of the thread. `trim` gives back what nobody needed and returns whether there is more.
     pub(crate) fn serve(&self, mut trim: impl FnMut() -> bool) {
         let mut idle_rounds = 0;
         loop {
@@ -102,10 +96,8 @@ mod tests {
                 more.next().expect("it cycles")
             });
         });
-        surplus.note(SLOTS_MIN - 1);
-        assert!(trims.try_recv().is_err());
         for _ in 0..2 {
-            surplus.note(SLOTS_MIN);
+            surplus.note();
             for _ in 0..4 {
                 trims.recv().expect("a trim");
             }

@@ -42,6 +42,9 @@ const PARKS_PER_CLOCK: u32 = 4;
 /// microseconds, about the price of the sleep and the wake-up it may save.
 const SEARCH_ROUNDS: u32 = 4;
 const SEARCH_PAUSES: u32 = 64;
+/// Ended processes between two notes to the thread that gives memory back. By feel: their memory is
+/// not worth getting up for.
+const ENDS_PER_NOTE: u32 = 256;
 /// Empty envelopes that a worker keeps. By feel: enough for bursts between processes of one worker,
 /// some tens of kilobytes.
 const ENVELOPES_MAX: usize = 256;
@@ -55,6 +58,8 @@ pub(crate) struct Core<P: Program> {
     /// A timer is pending and no sleeper will get up for it.
     keeper_wanted: Cell<bool>,
     random: Cell<u32>,
+    /// Processes that ended here.
+    ends: Cell<u32>,
     cache: RefCell<Cache>,
     envelopes: RefCell<Vec<Envelope<P::Message>>>,
     current: Current,
@@ -75,6 +80,7 @@ impl<P: Program> Core<P> {
             queues,
             clock_in: Cell::new(0),
             keeper_wanted: Cell::new(false),
+            ends: Cell::new(0),
             random: Cell::new(0x9E37_79B9 ^ id as u32),
             cache: RefCell::default(),
             envelopes: RefCell::default(),
@@ -183,6 +189,11 @@ impl<P: Program> Core<P> {
         }));
         if let Err(payload) = reaped {
             tracing::error!(panic = panic_message(payload), "the end of a process panicked");
+        }
+        let ends = self.ends.get().wrapping_add(1);
+        self.ends.set(ends);
+        if ends.is_multiple_of(ENDS_PER_NOTE) {
+            self.shared().surplus.note();
         }
         if slot.header().state.free() {
             self.shared().slots.give(&mut self.cache.borrow_mut(), slot.index());

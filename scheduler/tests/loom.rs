@@ -26,13 +26,17 @@ mod sync;
 use channel::{Channel, TryReceive, TrySend, Wait, Waiting, Wake};
 use closing::Closing;
 use loom::{
+    cell::UnsafeCell,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
     thread,
 };
-use mailbox::{Arrivals, Inbox, Pushed};
+use mailbox::{Arrivals, Envelope, Inbox, post};
 use park::{Idle, Woken};
 use pid::Pid;
 use state::{Rest, Signal, Start, State};
@@ -122,41 +126,84 @@ fn state_a_late_waker_does_not_touch_the_next_tenant() {
     });
 }
 
-/// A process's receive loop over the real mailbox and state word; being queued is polling a flag.
+/// A mailbox whose inbox loom watches: two owners at once would fail the model.
+struct Mailbox {
+    state: State,
+    arrivals: Arrivals<u32>,
+    inbox: UnsafeCell<Inbox<u32>>,
+    /// The run queue: how often the process is in it.
+    queued: AtomicUsize,
+}
+
+// SAFETY: that only owners touch the inbox is what the models find out.
+unsafe impl Sync for Mailbox {}
+// SAFETY: as above.
+unsafe impl Send for Mailbox {}
+
+impl Mailbox {
+    fn of_a_running_process() -> Arc<Self> {
+        let arrivals = Arrivals::new();
+        arrivals.open(0);
+        let inbox = UnsafeCell::new(Inbox::new());
+        Arc::new(Self { state: running(), arrivals, inbox, queued: AtomicUsize::new(0) })
+    }
+
+    fn send(&self, message: u32) {
+        let deliver = |envelope| {
+            // SAFETY: the sender owns the process here; loom checks.
+            self.inbox.with_mut(|inbox| unsafe {
+                (*inbox).deliver(&self.arrivals, 0, envelope);
+            });
+        };
+        if post(&self.state, &self.arrivals, 0, message.into(), deliver) == Ok(true) {
+            self.queued.fetch_add(1, Release);
+        }
+    }
+
+    fn receive(&self) -> Option<u32> {
+        // SAFETY: the process runs here; loom checks.
+        let received =
+            self.inbox.with_mut(|inbox| unsafe { (*inbox).receive(&self.arrivals, 0, |_| true) });
+        received.map(Envelope::into_inner)
+    }
+
+    /// Parks and comes back when somebody has queued it.
+    fn park(&self) {
+        match self.state.park() {
+            Rest::Parked => {
+                while self.queued.load(Acquire) == 0 {
+                    thread::yield_now();
+                }
+                assert_eq!(self.queued.fetch_sub(1, AcqRel), 1, "queued once");
+            }
+            Rest::Enqueue => {}
+            Rest::Killed => unreachable!("nobody kills"),
+        }
+        assert_eq!(self.state.start(), Start::Run);
+    }
+}
+
+/// A process's receive loop over the real mailbox and state word, woken by pushes and by hand-overs.
 #[test]
 fn mailbox_every_message_arrives_in_order_and_wakes() {
     model(|| {
-        let state = Arc::new(running());
-        let arrivals = Arc::new(Arrivals::new());
-        let queued = Arc::new(AtomicUsize::new(0));
-        arrivals.open(0);
-        let senders: Vec<_> = [vec![1u32, 2], vec![11]]
+        let mailbox = Mailbox::of_a_running_process();
+        let senders: Vec<_> = [vec![1, 2], vec![11]]
             .into_iter()
             .map(|messages| {
-                let (state, arrivals, queued) = (state.clone(), arrivals.clone(), queued.clone());
-                thread::spawn(move || {
-                    for m in messages {
-                        if arrivals.push(0, m) == Ok(Pushed::First)
-                            && state.wake(0) == Signal::Enqueue
-                        {
-                            queued.fetch_add(1, Relaxed);
-                        }
-                    }
-                })
+                let mailbox = mailbox.clone();
+                thread::spawn(move || messages.into_iter().for_each(|m| mailbox.send(m)))
             })
             .collect();
-        let mut inbox = Inbox::new();
         let mut got = Vec::new();
-        got.extend(std::iter::from_fn(|| inbox.receive(&arrivals, 0, |_| true)));
-        let rest = (got.len() < 3).then(|| state.park());
-        senders.into_iter().for_each(|s| s.join().unwrap());
-        // Whatever was not seen before the park has woken it.
-        if got.len() < 3 {
-            let entries = usize::from(rest == Some(Rest::Enqueue)) + queued.load(Relaxed);
-            assert_eq!(entries, 1, "queued once");
-            assert_eq!(state.start(), Start::Run);
-            got.extend(std::iter::from_fn(|| inbox.receive(&arrivals, 0, |_| true)));
+        while got.len() < 3 {
+            match mailbox.receive() {
+                Some(message) => got.push(message),
+                None => mailbox.park(),
+            }
         }
+        senders.into_iter().for_each(|s| s.join().unwrap());
+        assert_eq!(mailbox.queued.load(Relaxed), 0, "nobody queued it while it ran");
         let small: Vec<u32> = got.iter().copied().filter(|m| *m < 10).collect();
         assert_eq!((got.len(), small), (3, vec![1, 2]));
     });
@@ -169,7 +216,7 @@ fn mailbox_a_late_sender_gets_its_message_back_or_it_is_dropped_at_the_end() {
         arrivals.open(0);
         let message = Arc::new(());
         let (late, mine) = (arrivals.clone(), message.clone());
-        let sender = thread::spawn(move || late.push(0, mine).is_ok());
+        let sender = thread::spawn(move || late.push(0, mine.into()).is_ok());
         let mut inbox = Inbox::new();
         let dropped = inbox.close(&arrivals);
         arrivals.open(1);

@@ -35,6 +35,12 @@ const PAGES: usize = WORDS * 64;
 /// most processes live.
 const KEPT_PAGES_MAX: u32 = 64;
 
+/// Tenants of a slot before it begins anew, if it keeps more than [`FEW_PAGES`]: what one tenant
+/// touched, all later ones pay for, whether they need it or not. Felt: beginning anew costs some
+/// faults, so a tenth of a microsecond a tenant.
+const TENANTS_MAX: u8 = 100;
+const FEW_PAGES: u32 = 4;
+
 /// Faults of one tenant before its slot is opened: one that touches many new pages should not pay
 /// for each.
 const FAULTS_MAX: u8 = 8;
@@ -54,7 +60,10 @@ pub(super) struct Book {
     data: AtomicPtr<InitialData>,
     pages: [AtomicU64; WORDS],
     state: AtomicU8,
+    /// Of the present tenant, on pages without initial data.
     faults: AtomicU8,
+    /// Since the slot was last empty.
+    tenants: AtomicU8,
 }
 
 /// A slot's addresses.
@@ -85,14 +94,33 @@ impl Span {
 impl Book {
     /// Owner: makes the slot a memory with this data at its start. `used`: it has had a tenant.
     pub(super) fn prepare(&self, span: Span, used: bool, data: Option<&InitialData>) {
-        let state = self.state.load(Ordering::Relaxed);
-        if state == TRACKED {
-            return self.prepare_tracked(span, data);
+        let tracked = if self.state.load(Ordering::Relaxed) == TRACKED {
+            !self.is_stale() || self.vacate(span)
+        } else {
+            used && self.track(span)
+        };
+        if tracked {
+            self.prepare_tracked(span, data);
+        } else {
+            self.prepare_untouched(span, data);
         }
-        if used && self.track(span) {
-            return self.prepare_tracked(span, data);
-        }
-        self.prepare_untouched(span, data);
+    }
+
+    /// TRACKED: counts a tenant; whether there have been enough.
+    fn is_stale(&self) -> bool {
+        let tenants = self.tenants.load(Ordering::Relaxed);
+        self.tenants.store(tenants.saturating_add(1), Ordering::Relaxed);
+        let kept = || self.pages.iter().map(|word| word.load(Ordering::Relaxed).count_ones());
+        tenants >= TENANTS_MAX && kept().sum::<u32>() > FEW_PAGES
+    }
+
+    /// Gives all pages back and lifts all marks. False: the slot is not TRACKED any more.
+    fn vacate(&self, span: Span) -> bool {
+        os::discard(span.whole());
+        // Fails where there are no marks to be lifted.
+        let _ = os::remove_guard(span.whole());
+        self.forget();
+        false
     }
 
     /// What is there is known: overwrite it.
@@ -152,29 +180,25 @@ impl Book {
             }
         });
         let mut absent = runs(span.pages(), |page| !self.holds(page));
-        if kept > KEPT_PAGES_MAX {
-            os::discard(span.whole());
-        } else if !os::guards_pages() {
+        if kept <= KEPT_PAGES_MAX && !os::guards_pages() {
             runs(span.pages(), |page| self.holds(page))
                 .flatten()
                 .for_each(|page| clean_page(span, page, None));
-        } else if absent.all(|pages| os::install_guard(span.range(pages))) {
+            self.forget();
+            return false;
+        }
+        if kept <= KEPT_PAGES_MAX && absent.all(|pages| os::install_guard(span.range(pages))) {
             self.state.store(TRACKED, Ordering::Relaxed);
             return true;
-        } else {
-            os::discard(span.whole());
         }
-        if os::guards_pages() {
-            os::remove_guard(span.whole());
-        }
-        self.forget();
-        false
+        self.vacate(span)
     }
 
     /// Owner, when all pages have been given back and all marks lifted.
     pub(super) fn forget(&self) {
         self.clear();
         self.state.store(UNTOUCHED, Ordering::Relaxed);
+        self.tenants.store(0, Ordering::Relaxed);
     }
 
     /// Owner: copies everything that may not be zero into another memory.
