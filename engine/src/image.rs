@@ -55,7 +55,7 @@ pub(crate) struct ImageInner {
     memory: MemoryPlan,
     data: InitialData,
     exports: HashMap<String, ExportIndex>,
-    /// Sorted by name: found in a few comparisons, without hashing.
+    /// Sorted by length, then name: found in a few comparisons, mostly of numbers.
     functions: Box<[ExportedFunction]>,
     start: Option<Callable>,
     /// Function references that the template holds: function index to offset in the block.
@@ -143,7 +143,11 @@ impl Image {
     #[must_use]
     pub fn exported(&self, name: &[u8]) -> Option<&ExportedFunction> {
         let functions = &self.0.functions;
-        let at = functions.binary_search_by(|function| function.name.as_bytes().cmp(name));
+        let order = |function: &ExportedFunction| {
+            let known = function.name.as_bytes();
+            known.len().cmp(&name.len()).then_with(|| known.cmp(name))
+        };
+        let at = functions.binary_search_by(order);
         at.ok().map(|at| &functions[at])
     }
 
@@ -377,7 +381,7 @@ fn exported_functions(compiled: &Compiled, host_code: &[usize]) -> Box<[Exported
             })
         })
         .collect();
-    functions.sort_by(|a, b| a.name.cmp(&b.name));
+    functions.sort_by(|a, b| (a.name.len(), &a.name).cmp(&(b.name.len(), &b.name)));
     functions.into()
 }
 

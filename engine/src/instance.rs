@@ -307,6 +307,17 @@ impl Instance {
         header.reductions_done + current.max(0).unsigned_abs()
     }
 
+    /// Begins a new slice: after the instance has waited, whatever it had used of the last one.
+    #[inline]
+    pub fn begin_slice(&mut self) {
+        let vmctx = self.vmctx();
+        // SAFETY: exclusively ours; its code stands still.
+        let header = unsafe { self.header.as_mut() };
+        if header.reductions_offset != NOWHERE {
+            header.begin_slice(vmctx);
+        }
+    }
+
     /// Takes reductions for work that the host did for the instance: its slice ends sooner.
     pub fn charge(&mut self, reductions: i64) {
         if let Some(left) = self.reductions() {

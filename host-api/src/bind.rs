@@ -249,6 +249,8 @@ fn rest<T>(process: Process<ProcessState>, next: &Next<T>) {
         Next::Yield => process.yield_now(),
         Next::Leave | Next::Return(_) => process.exit(),
     }
+    // SAFETY: the state of the running process, which nobody else refers to now.
+    unsafe { &mut *process.program() }.begin_slice();
 }
 
 /// Where a process's short calls may stay on its stack.

@@ -309,6 +309,12 @@ impl ProcessState {
         self.me
     }
 
+    /// It has waited: its next slice begins.
+    #[inline]
+    pub(crate) fn begin_slice(&mut self) {
+        self.instance.begin_slice();
+    }
+
     /// Makes the process pay for work that the host did for it.
     pub(crate) fn charge(&mut self, reductions: i64) {
         self.instance.charge(reductions);

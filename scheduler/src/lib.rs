@@ -20,7 +20,9 @@ mod state;
 
 mod arena;
 mod current;
+mod envelopes;
 mod pool;
+mod prefetch;
 mod process;
 mod queues;
 mod slot;

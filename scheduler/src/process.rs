@@ -140,6 +140,7 @@ impl<P: Program> Process<P> {
     #[track_caller]
     fn suspend(self, command: Command) {
         let header = self.header_on_fiber();
+        header.suspended_at.set((&raw const command) as usize);
         self.yielder(header).suspend(command);
     }
 

@@ -13,6 +13,7 @@ use crate::{
     channel::Wake,
     closing::Closing,
     counters::{Block, Counters},
+    envelopes::Pool,
     mailbox::{Envelope, post},
     park::Idle,
     pid::Pid,
@@ -53,6 +54,7 @@ pub(crate) struct Shared<P: Program> {
     gate: RwLock<bool>,
     extra_max: usize,
     pub(crate) surplus: Surplus,
+    pub(crate) envelopes: Pool<P::Message>,
 }
 
 impl<P: Program> Shared<P> {
@@ -457,6 +459,7 @@ impl<P: Program> Runtime<P> {
             gate: RwLock::new(true),
             extra_max: (room - MIN_STACK_BYTES).min(MAX_EXTRA) & !15,
             surplus: Surplus::default(),
+            envelopes: Pool::new(),
         };
         let handle = Handle(Arc::new(shared));
         let mut runtime =

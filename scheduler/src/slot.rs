@@ -25,6 +25,7 @@ use crate::{
     arena::Arena,
     mailbox::{Arrivals, Inbox},
     pid::Pid,
+    prefetch,
     process::Process,
     state::State,
     worker::{Core, Worker},
@@ -49,6 +50,11 @@ pub const MAX_EXTRA: usize = 32 * 1024;
 /// the 64 sets a page covers and cost at most 1 KiB of the page that header and stack share.
 const COLOURS: usize = 16;
 const CACHE_LINE: usize = 64;
+
+/// What a process touches first when it goes on: the frames it waits in, the beginning of its
+/// extra room. Measured with a ring of 1,000 WebAssembly processes.
+const STACK_LINES: usize = 8;
+const EXTRA_LINES: usize = 6;
 
 /// What a fiber asks of its worker when it suspends.
 #[derive(Clone, Copy)]
@@ -98,6 +104,8 @@ pub(crate) struct Header<P: Program> {
     pub(crate) arrivals: Arrivals<P::Message>,
     /// The worker that resumed the fiber last: valid while the fiber runs.
     pub(crate) worker: Cell<*const Core<P>>,
+    /// Where the stack ended when the fiber suspended last: a hint.
+    pub(crate) suspended_at: Cell<usize>,
     /// The fiber's way out; set when the body starts, valid while it runs.
     pub(crate) yielder: Cell<*const FiberYielder>,
     index: Cell<u32>,
@@ -250,6 +258,16 @@ impl<P: Program> Slot<P> {
     /// Owner: the pid of the present tenant.
     pub(crate) fn pid(self) -> Option<Pid> {
         Some(Pid::new(self.index(), self.header().state.living_generation()?))
+    }
+
+    /// Whoever makes it run soon: has what it will touch brought near.
+    #[inline]
+    pub(crate) fn prefetch(self) {
+        let header = self.0.as_ptr() as usize;
+        prefetch::lines(header + CACHE_LINE, size_of::<Header<P>>().div_ceil(CACHE_LINE) - 1);
+        let stack = self.header().suspended_at.get();
+        prefetch::lines(stack, STACK_LINES);
+        prefetch::lines(self.stack_high(), EXTRA_LINES);
     }
 
     /// The program of the present tenant; valid from `build` to `end_program`.

@@ -16,6 +16,7 @@ use crate::{
     channel::Wake,
     counters::Block,
     current::Current,
+    envelopes::Kept,
     mailbox::Envelope,
     park::Woken,
     pid::Pid,
@@ -45,10 +46,6 @@ const SEARCH_PAUSES: u32 = 64;
 /// Ended processes between two notes to the thread that gives memory back. By feel: their memory is
 /// not worth getting up for.
 const ENDS_PER_NOTE: u32 = 256;
-/// Empty envelopes that a worker keeps. By feel: enough for bursts between processes of one worker,
-/// some tens of kilobytes.
-const ENVELOPES_MAX: usize = 256;
-
 /// What a worker's thread owns.
 pub(crate) struct Core<P: Program> {
     id: usize,
@@ -61,7 +58,7 @@ pub(crate) struct Core<P: Program> {
     /// Processes that ended here.
     ends: Cell<u32>,
     cache: RefCell<Cache>,
-    envelopes: RefCell<Vec<Envelope<P::Message>>>,
+    envelopes: Kept<P::Message>,
     current: Current,
     /// The process that this worker has resumed; its fiber runs, or waits for a visitor.
     running: Cell<Option<Slot<P>>>,
@@ -83,7 +80,7 @@ impl<P: Program> Core<P> {
             ends: Cell::new(0),
             random: Cell::new(0x9E37_79B9 ^ id as u32),
             cache: RefCell::default(),
-            envelopes: RefCell::default(),
+            envelopes: Kept::new(),
             current: Current::new::<P>(),
             running: Cell::new(None),
         }
@@ -416,26 +413,23 @@ impl<P: Program> Worker<'_, P> {
     ) -> Result<(), Envelope<P::Message>> {
         let posted = self.core.shared().post(to, message.into());
         if let Some(slot) = posted.inspect_err(|_| self.core.counters().refused.add(1))? {
+            slot.prefetch();
             self.core.push_next(slot);
         }
         self.core.counters().sent.add(1);
         Ok(())
     }
 
-    /// An envelope that was [recycled](Self::recycle) on this worker, with what it held then.
+    /// An envelope that was [recycled](Self::recycle), with what it held then.
     #[inline]
     pub fn used_envelope(&self) -> Option<Envelope<P::Message>> {
-        self.core.envelopes.borrow_mut().pop()
+        self.core.envelopes.take(&self.core.shared().envelopes)
     }
 
-    /// Keeps an envelope for the next message that a process of this worker writes, or frees it.
+    /// Keeps an envelope for the next message that a process writes, or frees it.
     #[inline]
     pub fn recycle(&self, envelope: Envelope<P::Message>) {
-        let mut kept = self.core.envelopes.borrow_mut();
-        if kept.len() < ENVELOPES_MAX {
-            kept.push(envelope);
-        }
-        // Otherwise it is dropped after the borrow has ended: its destructor is the program's.
+        self.core.envelopes.put(envelope, &self.core.shared().envelopes);
     }
 
     /// Makes a process look around once more; whether there is such a process.
