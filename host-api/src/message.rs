@@ -21,15 +21,14 @@ pub(crate) struct Message {
     pub(crate) tag: i64,
     /// What the guest wrote.
     pub(crate) data: Payload,
-    /// Where reading goes on.
-    pub(crate) cursor: usize,
     /// What the guest attached; taken ones leave a hole so that indices stay.
-    pub(crate) resources: Vec<Option<Resource>>,
+    #[allow(clippy::box_collection, reason = "one word in every message instead of three")]
+    pub(crate) resources: Option<Box<Vec<Option<Resource>>>>,
 }
 
 impl Message {
     fn new() -> Self {
-        Self { tag: 0, data: Payload::default(), cursor: 0, resources: Vec::new() }
+        Self { tag: 0, data: Payload::default(), resources: None }
     }
 
     /// An empty message in a used envelope, if there is one.
@@ -47,11 +46,8 @@ impl Message {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.tag = 0;
-        self.cursor = 0;
         self.data.clear();
-        if self.resources.capacity() > 0 {
-            self.resources = Vec::new();
-        }
+        self.resources = None;
     }
 }
 

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
 use crate::kept::Kept;
+use crate::payload;
 use crate::process::{Entry, Params, ProcessState, Start};
 use crate::stats::Observer;
 use crate::stdio::Host;
@@ -96,10 +97,10 @@ impl NodeBuilder {
         self
     }
 
-    /// Largest message in bytes; a longer one is refused with an error to its sender.
+    /// Largest message in bytes, 4 GiB at most; a longer one is refused with an error to its sender.
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
-        self.message_bytes_max = bytes;
+        self.message_bytes_max = bytes.min(payload::BYTES_MAX);
         self
     }
 

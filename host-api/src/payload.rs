@@ -1,14 +1,19 @@
-//! The bytes of a message: in place while they are few, else on the heap.
+//! The bytes of a message, and where reading goes on: in place while they are few, else on the heap.
 
 use crate::bind::Fault;
 
-/// Bytes that need no allocation of their own. With the rest of a message this makes a mailbox
-/// entry of two cache lines.
-const INLINE_BYTES: usize = 32;
+/// Bytes that need no allocation of their own. With them an envelope is a block of 96 bytes for the
+/// heap, and a million that wait in a mailbox are 96 MB.
+const INLINE_BYTES: usize = 24;
+
+/// The most bytes: positions have 32 bits.
+pub(crate) const BYTES_MAX: usize = u32::MAX as usize;
 
 /// Bytes that are only ever added to.
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
+    /// How many have been read.
+    cursor: u32,
     len_inline: u8,
     inline: [u8; INLINE_BYTES],
     /// Has a capacity if the bytes are here.
@@ -36,7 +41,25 @@ impl Payload {
         if total > INLINE_BYTES { self.reserve(total.saturating_sub(self.len())) } else { Ok(()) }
     }
 
-    /// Adds bytes at the end.
+    /// What has not been read.
+    #[inline]
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.as_slice().get(self.cursor as usize..).unwrap_or_default()
+    }
+
+    /// So many bytes of the rest have been read.
+    #[inline]
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.cursor += bytes as u32;
+    }
+
+    /// Reading goes on here; `None` beyond the end.
+    pub(crate) fn seek(&mut self, position: u64) -> Option<()> {
+        let inside = position <= self.len() as u64;
+        inside.then(|| self.cursor = position as u32)
+    }
+
+    /// Adds bytes at the end; with them there are at most [`BYTES_MAX`].
     #[inline]
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let start = usize::from(self.len_inline);
@@ -58,6 +81,7 @@ impl Payload {
     /// Empties it. A buffer on the heap is given back: an empty payload is small.
     #[inline]
     pub(crate) fn clear(&mut self) {
+        self.cursor = 0;
         self.len_inline = 0;
         if self.heap.capacity() > 0 {
             self.heap = Vec::new();
@@ -98,7 +122,12 @@ mod tests {
                     payload.append(piece).expect("memory");
                 }
                 prop_assert_eq!(payload.as_slice(), pieces.concat());
-                prop_assert_eq!(payload.len(), pieces.concat().len());
+                let len = pieces.concat().len();
+                prop_assert_eq!(payload.len(), len);
+                prop_assert!(payload.seek(len as u64 + 1).is_none());
+                prop_assert!(payload.seek(len as u64 / 2).is_some());
+                payload.advance(len - len / 2);
+                prop_assert!(payload.rest().is_empty());
                 payload.clear();
                 prop_assert_eq!(payload.len(), 0);
             }

@@ -69,22 +69,22 @@ host_functions! {
     [short] fn read_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
         let message = call.state.scratch.as_deref_mut();
         let message = message.ok_or_else(|| Fault::new("the process has no current message"))?;
-        let rest = message.data.as_slice().get(message.cursor..).unwrap_or_default();
+        let rest = message.data.rest();
         let bytes = &rest[..rest.len().min(data_len as usize)];
         // The whole range is the guest's promise, whatever of it is needed.
         call.memory.slice_mut(data_ptr, data_len)?[..bytes.len()].copy_from_slice(bytes);
-        message.cursor += bytes.len();
-        Ok(bytes.len() as u32)
+        let len = bytes.len();
+        message.data.advance(len);
+        Ok(len as u32)
     }
 
     /// Sets the read position, in bytes from the beginning. Traps beyond the end.
     [short] fn seek_data(call, index: u64) -> Result<(), Fault> {
         let message = call.state.scratch()?;
         let len = message.data.len();
-        message.cursor = usize::try_from(index).ok().filter(|&index| index <= len).ok_or_else(
-            || Fault::new(format!("cannot seek to {index} in a message of {len} bytes")),
-        )?;
-        Ok(())
+        message.data.seek(index).ok_or_else(|| {
+            Fault::new(format!("cannot seek to {index} in a message of {len} bytes"))
+        })
     }
 
     /// The message's tag, 0 if it has none.
@@ -103,11 +103,12 @@ host_functions! {
         let channel = call.state.channels.get(channel)?.clone();
         let transit = Transit::new(&channel, call.state.node);
         let message = call.state.scratch()?;
-        if message.resources.len() >= RESOURCES_MAX {
+        let resources = message.resources.get_or_insert_default();
+        if resources.len() >= RESOURCES_MAX {
             return Err(Fault::new(format!("a message carries at most {RESOURCES_MAX} resources")));
         }
-        message.resources.push(Some(Resource::Channel(transit)));
-        Ok(message.resources.len() as u64 - 1)
+        resources.push(Some(Resource::Channel(transit)));
+        Ok(resources.len() as u64 - 1)
     }
 
     /// Takes a channel out of the message. Answers a handle of this process. Traps if there is no
@@ -115,7 +116,7 @@ host_functions! {
     fn take_channel(call, index: u64) -> Result<u64, Fault> {
         let message = call.state.scratch()?;
         let at = usize::try_from(index).unwrap_or(usize::MAX);
-        let taken = message.resources.get_mut(at).and_then(Option::take);
+        let taken = message.resources.as_mut().and_then(|all| all.get_mut(at)?.take());
         let Some(Resource::Channel(transit)) = taken else {
             return Err(Fault::new(format!("the message has no channel at index {index}")));
         };
