@@ -1,0 +1,293 @@
+//! A directory and what can be done with the paths beneath it.
+//!
+//! Opening never waits for anybody: everything is opened with `O_NONBLOCK`, which regular files
+//! ignore. So a guest that opens a pipe without a partner holds no thread of the pool.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+
+use super::file::OpenFile;
+use super::grant::DirAccess;
+use super::listing;
+use super::stat::{FileType, Stat};
+use crate::api::wasi::{Errno, fdflags, oflags};
+
+/// A directory that a descriptor stands for.
+#[derive(Debug)]
+pub(crate) struct OpenDir {
+    dir: Dir,
+    access: DirAccess,
+    /// Shared with other processes, so that nobody may move its position.
+    is_grant: bool,
+}
+
+/// Whether a path's last part is followed if it is a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follow {
+    Yes,
+    No,
+}
+
+/// How a path is to be opened; the specification's flags.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OpenHow {
+    pub(crate) follow: Follow,
+    pub(crate) oflags: u16,
+    pub(crate) fdflags: u16,
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+/// What was opened.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    Dir(OpenDir),
+    File(OpenFile),
+}
+
+/// Entries of a directory.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    /// As the specification lays them out.
+    pub(crate) bytes: Vec<u8>,
+    /// Where to go on reading.
+    pub(crate) place: Option<Arc<File>>,
+}
+
+/// New times of a file: nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewTime {
+    Keep,
+    Now,
+    At(u64),
+}
+
+impl NewTime {
+    fn timespec(self) -> Result<Timespec, Errno> {
+        /// The kernel's own words for these two, in the field for nanoseconds.
+        const NOW: i64 = libc::UTIME_NOW;
+        const OMIT: i64 = libc::UTIME_OMIT;
+        Ok(match self {
+            Self::Keep => Timespec { tv_sec: 0, tv_nsec: OMIT },
+            Self::Now => Timespec { tv_sec: 0, tv_nsec: NOW },
+            Self::At(nanos) => Timespec {
+                tv_sec: i64::try_from(nanos / 1_000_000_000).map_err(|_| Errno::Overflow)?,
+                tv_nsec: i64::try_from(nanos % 1_000_000_000).map_err(|_| Errno::Overflow)?,
+            },
+        })
+    }
+}
+
+/// Access and modification.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) atim: NewTime,
+    pub(crate) mtim: NewTime,
+}
+
+impl Times {
+    /// The specification's flags: which of both times to set, and whether to the present.
+    pub(crate) fn from_flags(atim: u64, mtim: u64, flags: u32) -> Result<Self, Errno> {
+        if flags & !0b1111 != 0 {
+            return Err(Errno::Inval);
+        }
+        let one = |time, flags| match flags & 0b11 {
+            0 => Ok(NewTime::Keep),
+            1 => Ok(NewTime::At(time)),
+            2 => Ok(NewTime::Now),
+            _ => Err(Errno::Inval),
+        };
+        Ok(Self { atim: one(atim, flags)?, mtim: one(mtim, flags >> 2)? })
+    }
+
+    pub(super) fn for_host(self) -> Result<Timestamps, Errno> {
+        Ok(Timestamps {
+            last_access: self.atim.timespec()?,
+            last_modification: self.mtim.timespec()?,
+        })
+    }
+}
+
+impl OpenDir {
+    pub(super) fn granted(dir: Dir, access: DirAccess) -> Self {
+        Self { dir, access, is_grant: true }
+    }
+
+    /// Refuses what would change something, where that is not granted.
+    pub(crate) fn may_change(&self) -> Result<(), Errno> {
+        match self.access {
+            DirAccess::ReadWrite => Ok(()),
+            DirAccess::ReadOnly => Err(Errno::Perm),
+        }
+    }
+
+    /// What may be done beneath it.
+    pub(crate) fn access(&self) -> DirAccess {
+        self.access
+    }
+
+    /// Opens or creates.
+    pub(crate) fn open(&self, path: &str, how: OpenHow) -> Result<Opened, Errno> {
+        let OpenHow { follow, oflags, fdflags, read, write } = how;
+        let creates = oflags & oflags::CREAT != 0;
+        let exclusive = oflags & oflags::EXCL != 0;
+        let truncates = oflags & oflags::TRUNC != 0;
+        let wants_dir = oflags & oflags::DIRECTORY != 0;
+        if wants_dir && (creates || exclusive || truncates) {
+            return Err(Errno::Inval);
+        }
+        let writes = write || creates || truncates;
+        if writes {
+            self.may_change()?;
+        }
+        let mut options = OpenOptions::new();
+        options
+            // What is opened for nothing is opened for reading, as reference runtimes do it: the
+            // system knows no third way that works for files and directories alike.
+            .read(read || !write)
+            .write(writes)
+            .create(creates && !exclusive)
+            .create_new(creates && exclusive)
+            .truncate(truncates)
+            .follow(if follow == Follow::Yes { FollowSymlinks::Yes } else { FollowSymlinks::No })
+            .nonblock(true)
+            .sync(fdflags & fdflags::SYNC != 0)
+            .dsync(fdflags & (fdflags::DSYNC | fdflags::RSYNC) != 0)
+            .rsync(fdflags & fdflags::RSYNC != 0);
+        let file = self.dir.open_with(path, &options)?.into_std();
+        let stat = Stat::from(rustix::fs::fstat(&file)?);
+        if stat.file_type == FileType::Directory {
+            let dir = Dir::from_std_file(file);
+            return Ok(Opened::Dir(Self { dir, access: self.access, is_grant: false }));
+        }
+        if wants_dir {
+            return Err(Errno::NotDir);
+        }
+        let modes = (read || !write, writes);
+        Ok(Opened::File(OpenFile::new(file, stat.file_type, modes, fdflags, self.access)))
+    }
+
+    /// Finds what a path leads to, without opening it.
+    fn locate(&self, path: &str, follow: Follow) -> Result<File, Errno> {
+        let mut options = OpenOptions::new();
+        let o_path = i32::try_from(OFlags::PATH.bits()).map_err(|_| Errno::NotSup)?;
+        let follow = if follow == Follow::Yes { FollowSymlinks::Yes } else { FollowSymlinks::No };
+        options.read(true).follow(follow).custom_flags(o_path);
+        Ok(self.dir.open_with(path, &options)?.into_std())
+    }
+
+    pub(crate) fn stat_at(&self, path: &str, follow: Follow) -> Result<Stat, Errno> {
+        Ok(rustix::fs::fstat(self.locate(path, follow)?)?.into())
+    }
+
+    pub(crate) fn stat(&self) -> Result<Stat, Errno> {
+        Ok(rustix::fs::fstat(&self.dir)?.into())
+    }
+
+    pub(crate) fn set_times_at(
+        &self,
+        path: &str,
+        follow: Follow,
+        times: Times,
+    ) -> Result<(), Errno> {
+        let times = times.for_host()?;
+        let found = self.locate(path, follow)?;
+        Ok(rustix::fs::utimensat(&found, c"", &times, AtFlags::EMPTY_PATH)?)
+    }
+
+    pub(crate) fn set_times(&self, times: Times) -> Result<(), Errno> {
+        Ok(rustix::fs::futimens(&self.dir, &times.for_host()?)?)
+    }
+
+    pub(crate) fn create_dir(&self, path: &str) -> Result<(), Errno> {
+        Ok(self.dir.create_dir(path)?)
+    }
+
+    pub(crate) fn remove_dir(&self, path: &str) -> Result<(), Errno> {
+        Ok(self.dir.remove_dir(path)?)
+    }
+
+    pub(crate) fn remove_file(&self, path: &str) -> Result<(), Errno> {
+        Ok(self.dir.remove_file(path)?)
+    }
+
+    pub(crate) fn rename(&self, from: &str, to_dir: &Self, to: &str) -> Result<(), Errno> {
+        Ok(self.dir.rename(from, &to_dir.dir, to)?)
+    }
+
+    pub(crate) fn hard_link(&self, from: &str, to_dir: &Self, to: &str) -> Result<(), Errno> {
+        Ok(self.dir.hard_link(from, &to_dir.dir, to)?)
+    }
+
+    /// Absolute targets are refused: nobody inside could follow them, somebody outside would.
+    pub(crate) fn symlink(&self, target: &str, path: &str) -> Result<(), Errno> {
+        Ok(self.dir.symlink(target, path)?)
+    }
+
+    /// What a link says. An absolute target is not told: it is a name of the host's.
+    pub(crate) fn read_link(&self, path: &str) -> Result<Vec<u8>, Errno> {
+        use std::os::unix::ffi::OsStringExt;
+        Ok(self.dir.read_link(path)?.into_os_string().into_vec())
+    }
+
+    /// Entries from `cookie` on, as the specification lays them out, at most `len` bytes.
+    ///
+    /// A shared directory is read from a `place` of its own: that of an earlier call, or a new one,
+    /// to be kept. Cookies would survive without, but on some file systems (merged directories of
+    /// overlayfs) only as long as nobody changes the directory.
+    pub(crate) fn list(
+        &self,
+        place: Option<Arc<File>>,
+        cookie: u64,
+        len: usize,
+    ) -> Result<Listing, Errno> {
+        let own = self.stat()?.ino;
+        if !self.is_grant {
+            return Ok(Listing { bytes: listing::read(&self.dir, cookie, len, own)?, place: None });
+        }
+        let place = match place {
+            Some(place) => place,
+            None => Arc::new(self.reopen()?),
+        };
+        Ok(Listing { bytes: listing::read(&*place, cookie, len, own)?, place: Some(place) })
+    }
+
+    /// The same directory with a position of its own.
+    fn reopen(&self) -> Result<File, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::openat(&self.dir, c".", flags, Mode::empty())?))
+    }
+
+    /// Waits until what was written is on the disk: all of it, or what is needed to find it.
+    pub(crate) fn sync(&self, data_only: bool) -> Result<(), Errno> {
+        let sync = if data_only { rustix::fs::fdatasync } else { rustix::fs::fsync };
+        Ok(sync(&self.dir)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NewTime, Times};
+    use crate::api::wasi::Errno;
+
+    #[test]
+    fn times_are_kept_set_or_now() {
+        for (flags, atim, mtim) in [
+            (0, NewTime::Keep, NewTime::Keep),
+            (1, NewTime::At(7), NewTime::Keep),
+            (2, NewTime::Now, NewTime::Keep),
+            (4, NewTime::Keep, NewTime::At(8)),
+            (9, NewTime::At(7), NewTime::Now),
+        ] {
+            let times = Times::from_flags(7, 8, flags).expect("known flags");
+            assert_eq!((times.atim, times.mtim), (atim, mtim), "flags {flags}");
+        }
+        for flags in [3, 12, 16, u32::MAX] {
+            assert_eq!(Times::from_flags(0, 0, flags).err(), Some(Errno::Inval), "flags {flags}");
+        }
+    }
+}
