@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::config::ProcessConfig;
 use crate::exit::ExitReason;
 use crate::process::{ProcessState, Start};
+use crate::ready::Reactor;
 use crate::stdio::Host;
 
 /// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
@@ -102,6 +103,7 @@ impl NodeBuilder {
             memory: MemoryPool::default(),
             message_bytes_max: self.message_bytes_max,
             slice: self.slice,
+            reactor: Reactor::default(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
         });
@@ -188,6 +190,8 @@ pub(crate) struct NodeInner {
     pub(crate) memory: MemoryPool,
     pub(crate) message_bytes_max: usize,
     pub(crate) slice: i64,
+    /// For processes that wait for sockets.
+    pub(crate) reactor: Reactor,
     /// How the main process ended.
     outcome: Mutex<Option<ExitReason>>,
     reports: AtomicUsize,

@@ -395,6 +395,7 @@ impl Call<'_, '_> {
     pub(crate) fn end_wait(&mut self) {
         if self.state.wait.begun {
             self.state.wait.clear(self.worker);
+            self.state.wasi.end_wait();
         } else if self.state.wait.deadline.is_some() || self.state.wait.searched {
             self.state.wait = Wait::default();
         }
