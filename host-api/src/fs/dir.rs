@@ -208,6 +208,11 @@ impl OpenDir {
     }
 
     pub(crate) fn remove_dir(&self, path: &str) -> Result<(), Errno> {
+        // cap-std takes a slash behind a name for one with a dot behind it, which the system refuses.
+        let path = match path.trim_end_matches('/') {
+            "" => path,
+            name => name,
+        };
         Ok(self.dir.remove_dir(path)?)
     }
 
@@ -216,6 +221,10 @@ impl OpenDir {
     }
 
     pub(crate) fn rename(&self, from: &str, to_dir: &Self, to: &str) -> Result<(), Errno> {
+        // cap-std leaves out the slash, by which the system knows that only a directory will do.
+        if to.ends_with('/') && self.stat_at(from, Follow::No)?.file_type != FileType::Directory {
+            return Err(Errno::NotDir);
+        }
         Ok(self.dir.rename(from, &to_dir.dir, to)?)
     }
 

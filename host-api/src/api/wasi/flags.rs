@@ -47,7 +47,6 @@ pub(super) mod rights {
     pub(crate) const PATH_RENAME_SOURCE: u64 = 1 << 16;
     pub(crate) const PATH_RENAME_TARGET: u64 = 1 << 17;
     pub(crate) const PATH_FILESTAT_GET: u64 = 1 << 18;
-    pub(crate) const PATH_FILESTAT_SET_SIZE: u64 = 1 << 19;
     pub(crate) const PATH_FILESTAT_SET_TIMES: u64 = 1 << 20;
     pub(crate) const FD_FILESTAT_GET: u64 = 1 << 21;
     pub(crate) const FD_FILESTAT_SET_SIZE: u64 = 1 << 22;
