@@ -871,3 +871,28 @@ fn processes_that_are_killed_while_they_read_leave_no_file_open() {
     running.signal(libc::SIGINT);
     running.finish().expect(130);
 }
+
+/// Each run loses its directories sooner or later, so there are many.
+#[test]
+fn whatever_a_guest_passes_it_hurts_nobody() {
+    let Some(guest) = guest("wasi_fuzz") else { return };
+    let first: u64 =
+        std::env::var("LUNATIC_FUZZ_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    for seed in first..first + 25 {
+        let outer = place();
+        let inner = outer.path().join("inner");
+        fs::create_dir(&inner).expect("it can be made");
+        fs::write(outer.path().join("secret"), "secret").expect("it can be written");
+        let mut command = lunatic();
+        command.arg("run");
+        for rights in ["", "", "", ":ro", "", ""] {
+            command.args(["--dir", &format!("{}::/{rights}", inner.display())]);
+        }
+        command.arg(&guest).args([&(seed * 7919).to_string(), "3000"]);
+        let output = run_command(command, b"").expect_quiet_success();
+        assert_eq!(output.stdout, "3000 calls\n", "seed {seed}");
+        let secret = fs::read_to_string(outer.path().join("secret")).expect("it is there");
+        assert_eq!(secret, "secret", "seed {seed}");
+        assert_eq!(fs::read_dir(outer.path()).expect("it is there").count(), 2, "seed {seed}");
+    }
+}

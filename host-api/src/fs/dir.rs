@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 
 use super::file::OpenFile;
 use super::grant::DirAccess;
-use super::listing;
+use super::listing::{self, Batch};
 use super::stat::{FileType, Stat};
 use crate::api::wasi::{Errno, fdflags, oflags};
 
@@ -52,8 +52,7 @@ pub(crate) enum Opened {
 /// Entries of a directory.
 #[derive(Debug)]
 pub(crate) struct Listing {
-    /// As the specification lays them out.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) batch: Batch,
     /// Where to go on reading.
     pub(crate) place: Option<Arc<File>>,
 }
@@ -243,7 +242,7 @@ impl OpenDir {
         Ok(self.dir.read_link(path)?.into_os_string().into_vec())
     }
 
-    /// Entries from `cookie` on, as the specification lays them out, at most `len` bytes.
+    /// Entries from `cookie` on, enough for `len` bytes.
     ///
     /// A shared directory is read from a `place` of its own: that of an earlier call, or a new one,
     /// to be kept. Cookies would survive without, but on some file systems (merged directories of
@@ -256,13 +255,13 @@ impl OpenDir {
     ) -> Result<Listing, Errno> {
         let own = self.stat()?.ino;
         if !self.is_grant {
-            return Ok(Listing { bytes: listing::read(&self.dir, cookie, len, own)?, place: None });
+            return Ok(Listing { batch: listing::read(&self.dir, cookie, len, own)?, place: None });
         }
         let place = match place {
             Some(place) => place,
             None => Arc::new(self.reopen()?),
         };
-        Ok(Listing { bytes: listing::read(&*place, cookie, len, own)?, place: Some(place) })
+        Ok(Listing { batch: listing::read(&*place, cookie, len, own)?, place: Some(place) })
     }
 
     /// The same directory with a position of its own.

@@ -3,6 +3,7 @@
 //! The position is the system's: each file here is opened for one descriptor of one process, so
 //! nobody else moves it. That makes pipes and devices work like files.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,6 +21,15 @@ use crate::ready::Source;
 
 /// For the system's calls that take an offset: use the file's own position and move it.
 const OWN_POSITION: u64 = u64::MAX;
+
+/// Most bytes that [`OpenFile::read_cached`] reads: it runs on a worker, and the copy takes about as
+/// long as a slice.
+pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// A worker's buffer for reads that do not wait: one, warm in its cache, for all processes.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A file that a descriptor stands for.
 #[derive(Debug)]
@@ -44,6 +54,15 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// The same, after so many bytes: its own position has moved by itself.
+    pub(crate) fn after(self, bytes: usize) -> Result<Self, Errno> {
+        let bytes = u64::try_from(bytes).map_err(|_| Errno::Overflow)?;
+        match self {
+            Self::Own => Ok(Self::Own),
+            Self::At(offset) => offset.checked_add(bytes).map(Self::At).ok_or(Errno::Inval),
+        }
+    }
+
     fn for_host(self) -> Result<u64, Errno> {
         match self {
             Self::Own => Ok(OWN_POSITION),
@@ -97,19 +116,25 @@ impl OpenFile {
         }
     }
 
-    /// Reads what there is without waiting for a disk. `None`: that cannot be said, or nothing is.
-    /// Never blocks.
-    pub(crate) fn read_cached(&self, place: Place, len: usize) -> Option<Vec<u8>> {
-        if !self.is_regular() {
+    /// Reads what is in memory already, without waiting for a disk; `take` gets it. `None`: that
+    /// cannot be said, or nothing is. Never blocks.
+    pub(crate) fn read_cached<T>(
+        &self,
+        place: Place,
+        len: usize,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
+        if !self.is_regular() || len > SCRATCH_BYTES {
             return None;
         }
-        let mut bytes = vec![0; len];
         let offset = place.for_host().ok()?;
-        let mut buffers = [IoSliceMut::new(&mut bytes)];
-        let count =
-            rustix::io::preadv2(&self.file, &mut buffers, offset, ReadWriteFlags::NOWAIT).ok()?;
-        bytes.truncate(count);
-        Some(bytes)
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(SCRATCH_BYTES, 0);
+            let mut buffers = [IoSliceMut::new(&mut scratch[..len])];
+            let flags = ReadWriteFlags::NOWAIT;
+            let count = rustix::io::preadv2(&self.file, &mut buffers, offset, flags).ok()?;
+            Some(take(&scratch[..count]))
+        })
     }
 
     pub(crate) fn read(&self, place: Place, len: usize) -> Result<Vec<u8>, Errno> {

@@ -16,7 +16,8 @@ mod listing;
 mod stat;
 
 pub(crate) use dir::{Follow, Listing, OpenDir, OpenHow, Opened, Times};
-pub(crate) use file::{OpenFile, Place};
+pub(crate) use file::{OpenFile, Place, SCRATCH_BYTES};
 pub use grant::{DirAccess, DirGrant};
 pub use limit::raise_open_files_limit;
+pub(crate) use listing::Batch;
 pub(crate) use stat::{FileType, Stat};

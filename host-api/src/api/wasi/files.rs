@@ -12,16 +12,12 @@ use super::stdio::{self, Stream};
 use super::table::Descriptor;
 use super::{iovec, sockets};
 use crate::bind::Call;
-use crate::fs::{FileType, OpenFile, Place, Stat, Times};
+use crate::fs::{FileType, OpenFile, Place, SCRATCH_BYTES, Stat, Times};
 use crate::memory::Ptr;
 use crate::ready::Interest;
 
-/// Bytes that one call reads or writes. By feel: the cost of handing it over is small beside this.
+/// Bytes that one call reads or writes, and most that a job has in its buffer. By feel: the cost of handing it over is small beside this.
 const BYTES_MAX: usize = 1 << 20;
-
-/// Bytes that are read on the worker if they are in memory already. The copy takes about as long as
-/// a slice.
-const DIRECT_BYTES_MAX: usize = 64 * 1024;
 
 /// Reductions of a system call that does not wait. About what it takes.
 pub(super) const SYSTEM_CALL: i64 = 2_000;
@@ -57,6 +53,8 @@ pub(super) fn pread(
     }
 }
 
+/// Reads piece by piece: what is in memory already on the worker, going to the back of the run queue
+/// after each, the rest on the pool. A piece that is not full is the last: the file may end there.
 fn read_file(
     call: &mut Call<'_, '_>,
     file: &Arc<OpenFile>,
@@ -65,34 +63,58 @@ fn read_file(
 ) -> Result<Option<()>, Errno> {
     call.memory.slice_mut(count, 4)?;
     let buffers = iovec::list(&call.memory, buffers)?;
-    let len = iovec::total(&buffers, BYTES_MAX);
-    let direct = if len <= DIRECT_BYTES_MAX && !is_running(call) {
-        file.read_cached(place, len)
-    } else {
-        None
-    };
-    let bytes = match direct {
-        Some(bytes) => {
-            call.state.charge(SYSTEM_CALL + i64::try_from(bytes.len()).unwrap_or(0));
-            bytes
-        }
-        None => {
-            let file = Arc::clone(file);
-            let job = on_pool(call, |_| {
-                let file = Arc::clone(&file);
-                Ok(move || file.read(place, len))
-            });
-            match job {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => return Ok(None),
-                Err(error) => return wait_or_fail(call, &file, Interest::Read, error),
-            }
+    let wanted = iovec::total(&buffers, BYTES_MAX);
+    let done = usize::try_from(call.state.wasi.bytes_done).map_err(|_| Errno::Overflow)?;
+    let (now, full) = match read_piece(call, file, place, &buffers, (done, wanted)) {
+        Ok(Some(piece)) => piece,
+        Ok(None) => return Ok(None),
+        // What has been read before is not lost.
+        Err(_) if done > 0 => (0, false),
+        Err(error) => {
+            return wait_or_fail(call, file, Interest::Read, error);
         }
     };
-    iovec::scatter(&mut call.memory, &buffers, &bytes)?;
-    let bytes = u32::try_from(bytes.len()).map_err(|_| Errno::Overflow)?;
+    let done = done + now;
+    let bytes = u32::try_from(done).map_err(|_| Errno::Overflow)?;
+    if full && done < wanted {
+        call.state.wasi.bytes_done = bytes;
+        // Woken before it parks, the process is queued again behind those that are ready.
+        call.worker.wake(call.state.pid());
+        return Ok(None);
+    }
+    call.state.wasi.bytes_done = 0;
     call.memory.write_u32(count, bytes)?;
     Ok(Some(()))
+}
+
+/// Reads a piece behind those that are done; how many bytes it has, and whether that is all that it
+/// could have.
+fn read_piece(
+    call: &mut Call<'_, '_>,
+    file: &Arc<OpenFile>,
+    place: Place,
+    buffers: &iovec::Buffers,
+    (done, wanted): (usize, usize),
+) -> Result<Option<(usize, bool)>, Errno> {
+    let place = place.after(done)?;
+    if !is_running(call) {
+        let len = (wanted - done).min(SCRATCH_BYTES);
+        let memory = &mut call.memory;
+        let take = |bytes: &[u8]| iovec::scatter_behind(memory, buffers, done, bytes);
+        if let Some(count) = file.read_cached(place, len, take) {
+            let count = count?;
+            call.state.charge(SYSTEM_CALL + i64::try_from(count).unwrap_or(0));
+            return Ok(Some((count, count == len)));
+        }
+    }
+    let len = wanted - done;
+    let bytes = on_pool(call, |_| {
+        let file = Arc::clone(file);
+        Ok(move || file.read(place, len))
+    })?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let count = iovec::scatter_behind(&mut call.memory, buffers, done, &bytes)?;
+    Ok(Some((count, count == len)))
 }
 
 pub(super) fn write(

@@ -14,7 +14,7 @@ use super::jobs::Job;
 use super::state::{Output, WasiState};
 use crate::bind::Call;
 use crate::config::ProcessConfig;
-use crate::fs::{OpenDir, OpenFile};
+use crate::fs::{Batch, OpenDir, OpenFile};
 use crate::net::{Listener, Socket};
 use crate::ready::Waits;
 
@@ -51,6 +51,8 @@ pub(crate) struct Files {
     pub(super) job: Option<Job>,
     /// What the current call waits for.
     pub(super) waits: Waits,
+    /// Entries of the directory that was listed last, by its descriptor.
+    pub(super) listed: Option<(u32, Batch)>,
 }
 
 /// What a process is born with.
@@ -76,7 +78,7 @@ fn inborn(config: &ProcessConfig, at: usize) -> Option<Descriptor> {
 impl Files {
     fn new(config: &ProcessConfig, pid: Pid) -> Self {
         let table = (0..).map_while(|at| inborn(config, at)).map(Some).collect();
-        Self { table, job: None, waits: Waits::new(pid) }
+        Self { table, job: None, waits: Waits::new(pid), listed: None }
     }
 
     /// Whether one of them is a file, whose last closing may free its blocks, or write them.
@@ -99,8 +101,10 @@ impl Files {
         Ok(fd)
     }
 
+    /// The place of one that is about to be changed.
     fn slot(&mut self, fd: u32) -> Result<&mut Option<Descriptor>, Errno> {
         let at = usize::try_from(fd).map_err(|_| Errno::BadF)?;
+        self.listed = None;
         match self.table.get_mut(at) {
             Some(slot) if slot.is_some() => Ok(slot),
             _ => Err(Errno::BadF),
