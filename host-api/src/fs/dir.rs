@@ -4,11 +4,12 @@
 //! ignore. So a guest that opens a pipe without a partner holds no thread of the pool.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 
 use super::file::OpenFile;
 use super::grant::DirAccess;
@@ -23,6 +24,8 @@ pub(crate) struct OpenDir {
     access: DirAccess,
     /// Shared with other processes, so that nobody may move its position.
     is_grant: bool,
+    /// On a file system whose answers do not come from elsewhere.
+    is_local: bool,
 }
 
 /// Whether a path's last part is followed if it is a link.
@@ -30,6 +33,15 @@ pub(crate) struct OpenDir {
 pub(crate) enum Follow {
     Yes,
     No,
+}
+
+impl From<Follow> for FollowSymlinks {
+    fn from(follow: Follow) -> Self {
+        match follow {
+            Follow::Yes => Self::Yes,
+            Follow::No => Self::No,
+        }
+    }
 }
 
 /// How a path is to be opened; the specification's flags.
@@ -40,6 +52,22 @@ pub(crate) struct OpenHow {
     pub(crate) fdflags: u16,
     pub(crate) read: bool,
     pub(crate) write: bool,
+}
+
+impl OpenHow {
+    pub(super) fn has(self, oflag: u16) -> bool {
+        self.oflags & oflag != 0
+    }
+
+    /// What is opened for nothing is opened for reading, as reference runtimes do it: the system
+    /// knows no third way that works for files and directories alike.
+    pub(super) fn reads(self) -> bool {
+        self.read || !self.write
+    }
+
+    pub(super) fn writes(self) -> bool {
+        self.write || self.has(oflags::CREAT) || self.has(oflags::TRUNC)
+    }
 }
 
 /// What was opened.
@@ -113,7 +141,8 @@ impl Times {
 
 impl OpenDir {
     pub(super) fn granted(dir: Dir, access: DirAccess) -> Self {
-        Self { dir, access, is_grant: true }
+        let is_local = is_local(&dir);
+        Self { dir, access, is_grant: true, is_local }
     }
 
     /// Refuses what would change something, where that is not granted.
@@ -131,51 +160,86 @@ impl OpenDir {
 
     /// Opens or creates.
     pub(crate) fn open(&self, path: &str, how: OpenHow) -> Result<Opened, Errno> {
-        let OpenHow { follow, oflags, fdflags, read, write } = how;
-        let creates = oflags & oflags::CREAT != 0;
-        let exclusive = oflags & oflags::EXCL != 0;
-        let truncates = oflags & oflags::TRUNC != 0;
-        let wants_dir = oflags & oflags::DIRECTORY != 0;
-        if wants_dir && (creates || exclusive || truncates) {
+        let OpenHow { follow, fdflags, write, .. } = how;
+        let (creates, exclusive) = (how.has(oflags::CREAT), how.has(oflags::EXCL));
+        let truncates = how.has(oflags::TRUNC);
+        if how.has(oflags::DIRECTORY) && (creates || exclusive || truncates) {
             return Err(Errno::Inval);
         }
-        let writes = write || creates || truncates;
-        if writes {
+        if how.writes() {
             self.may_change()?;
         }
         let mut options = OpenOptions::new();
         options
-            // What is opened for nothing is opened for reading, as reference runtimes do it: the
-            // system knows no third way that works for files and directories alike.
-            .read(read || !write)
-            .write(writes)
+            .read(how.reads())
+            .write(how.writes())
             .create(creates && !exclusive)
             .create_new(creates && exclusive)
             .truncate(truncates)
-            .follow(if follow == Follow::Yes { FollowSymlinks::Yes } else { FollowSymlinks::No })
+            .follow(follow.into())
             .nonblock(true)
             .sync(fdflags & fdflags::SYNC != 0)
-            .dsync(fdflags & (fdflags::DSYNC | fdflags::RSYNC) != 0)
+            .dsync(fdflags & fdflags::DSYNC != 0)
             .rsync(fdflags & fdflags::RSYNC != 0);
-        let file = self.dir.open_with(path, &options)?.into_std();
+        debug_assert!(how.reads() || write, "a way to open it");
+        self.opened(self.dir.open_with(path, &options)?.into_std(), how)
+    }
+
+    fn opened(&self, file: File, how: OpenHow) -> Result<Opened, Errno> {
         let stat = Stat::from(rustix::fs::fstat(&file)?);
+        let is_local = is_local(&file);
         if stat.file_type == FileType::Directory {
             let dir = Dir::from_std_file(file);
-            return Ok(Opened::Dir(Self { dir, access: self.access, is_grant: false }));
+            return Ok(Opened::Dir(Self { dir, access: self.access, is_grant: false, is_local }));
         }
-        if wants_dir {
+        if how.has(oflags::DIRECTORY) {
             return Err(Errno::NotDir);
         }
-        let modes = (read || !write, writes);
-        Ok(Opened::File(OpenFile::new(file, stat.file_type, modes, fdflags, self.access)))
+        Ok(Opened::File(OpenFile::new(file, stat.file_type, how, self.access, is_local)))
+    }
+
+    /// Opens for reading what the kernel finds without asking a disk; `None`: it is to be opened in
+    /// the other way. Never blocks.
+    pub(crate) fn open_cached(&self, path: &str, how: OpenHow) -> Option<Result<Opened, Errno>> {
+        if how.writes() || how.oflags & !oflags::DIRECTORY != 0 {
+            return None;
+        }
+        let found = self.find_cached(path, how.follow, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        Some(found.and_then(|file| self.opened(file, how)))
+    }
+
+    /// The attributes of what the kernel finds without asking a disk, as above.
+    pub(crate) fn stat_at_cached(&self, path: &str, follow: Follow) -> Option<Result<Stat, Errno>> {
+        let found = self.find_cached(path, follow, OFlags::PATH)?;
+        Some(found.and_then(|file| Ok(rustix::fs::fstat(file)?.into())))
+    }
+
+    /// Walks a path as `cap-std` does, but only through what is in memory, and only on the file
+    /// system of this directory.
+    fn find_cached(&self, path: &str, follow: Follow, how: OFlags) -> Option<Result<File, Errno>> {
+        if !self.is_local {
+            return None;
+        }
+        let no_follow = if follow == Follow::No { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let resolve = ResolveFlags::BENEATH
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV
+            | ResolveFlags::CACHED;
+        let flags = how | no_follow | OFlags::CLOEXEC;
+        match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), resolve) {
+            Ok(file) => Some(Ok(File::from(file))),
+            // Known not to be there.
+            Err(rustix::io::Errno::NOENT) => Some(Err(Errno::NoEnt)),
+            // Whatever else it is, the other way will tell.
+            Err(_) => None,
+        }
     }
 
     /// Finds what a path leads to, without opening it.
     fn locate(&self, path: &str, follow: Follow) -> Result<File, Errno> {
         let mut options = OpenOptions::new();
         let o_path = i32::try_from(OFlags::PATH.bits()).map_err(|_| Errno::NotSup)?;
-        let follow = if follow == Follow::Yes { FollowSymlinks::Yes } else { FollowSymlinks::No };
-        options.read(true).follow(follow).custom_flags(o_path);
+        options.read(true).follow(follow.into()).custom_flags(o_path);
         Ok(self.dir.open_with(path, &options)?.into_std())
     }
 
@@ -275,6 +339,16 @@ impl OpenDir {
         let sync = if data_only { rustix::fs::fdatasync } else { rustix::fs::fsync };
         Ok(sync(&self.dir)?)
     }
+}
+
+/// Whether a file's attributes are in this machine's memory once it is open: not so on those that
+/// ask another machine, or a process.
+fn is_local(file: impl AsFd) -> bool {
+    /// Their names for `fstatfs`: ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, F2FS.
+    const LOCAL: [u64; 6] =
+        [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x8584_58f6, 0xf2f5_2010];
+    rustix::fs::fstatfs(file)
+        .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|name| LOCAL.contains(&name)))
 }
 
 #[cfg(test)]

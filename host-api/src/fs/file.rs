@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::ReadWriteFlags;
 
-use super::dir::Times;
+use super::dir::{OpenHow, Times};
 use super::grant::DirAccess;
 use super::stat::{FileType, Stat};
 use crate::api::wasi::{Errno, fdflags};
@@ -41,6 +41,7 @@ pub(crate) struct OpenFile {
     /// The specification's flags. Relaxed: only the process that has the descriptor asks.
     flags: AtomicU16,
     access: DirAccess,
+    is_local: bool,
     /// For pipes and devices, which one may have to wait for.
     pub(crate) source: Arc<Source>,
 }
@@ -77,17 +78,18 @@ impl OpenFile {
     pub(super) fn new(
         file: File,
         file_type: FileType,
-        (readable, writable): (bool, bool),
-        flags: u16,
+        how: OpenHow,
         access: DirAccess,
+        is_local: bool,
     ) -> Self {
         Self {
             file,
             file_type,
-            readable,
-            writable,
-            flags: AtomicU16::new(flags),
+            readable: how.reads(),
+            writable: how.writes(),
+            flags: AtomicU16::new(how.fdflags),
             access,
+            is_local,
             source: Arc::default(),
         }
     }
@@ -176,6 +178,16 @@ impl OpenFile {
 
     pub(crate) fn stat(&self) -> Result<Stat, Errno> {
         Ok(rustix::fs::fstat(&self.file)?.into())
+    }
+
+    /// The same if it does not block.
+    pub(crate) fn stat_cached(&self) -> Option<Result<Stat, Errno>> {
+        self.is_local.then(|| self.stat())
+    }
+
+    /// Whether closing it writes nothing and frees no blocks, so that it may be done at once.
+    pub(crate) fn closes_at_once(&self) -> bool {
+        !self.writable && self.stat_cached().is_some_and(|stat| stat.is_ok_and(|it| it.nlink > 0))
     }
 
     /// How many bytes there are from the position on, as far as is known here. Never blocks: of a

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::errno::Errno;
+use super::files::SYSTEM_CALL;
 use super::flags::{fdflags, rights};
 use super::jobs;
 use super::stdio::{self, Stream};
@@ -139,10 +140,15 @@ fn drop_slowly(
     take: impl FnOnce(&mut Call<'_, '_>) -> Result<Descriptor, Errno>,
 ) -> Result<Option<()>, Errno> {
     if jobs::is_running(call) {
-        return jobs::on_pool(call, |_| Ok(|| Ok(())));
+        return jobs::result(call);
     }
     let taken = take(call)?;
-    if !matches!(taken, Descriptor::File(_)) {
+    let at_once = match &taken {
+        Descriptor::File(file) => file.closes_at_once(),
+        _ => true,
+    };
+    if at_once {
+        call.state.charge(SYSTEM_CALL);
         return Ok(Some(()));
     }
     jobs::on_pool(call, |_| {

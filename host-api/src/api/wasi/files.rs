@@ -296,7 +296,13 @@ pub(super) fn set_times(
 /// The attributes of what a descriptor stands for. Of streams and sockets only the type is known.
 pub(super) fn stat(call: &mut Call<'_, '_>, fd: u32) -> Result<Option<Stat>, Errno> {
     let file_type = match call.descriptor(fd)? {
-        Descriptor::File(file) => return on_pool(call, |_| Ok(move || file.stat())),
+        Descriptor::File(file) => {
+            if let Some(stat) = file.stat_cached() {
+                call.state.charge(SYSTEM_CALL);
+                return stat.map(Some);
+            }
+            return on_pool(call, |_| Ok(move || file.stat()));
+        }
         Descriptor::Dir(found) => return on_pool(call, |_| Ok(move || found.dir.stat())),
         Descriptor::Stdin => stdio::file_type(Stream::In, &call.state.config.stdio),
         Descriptor::Output(output) => {

@@ -84,6 +84,11 @@ where
     Ok(None)
 }
 
+/// The result of the job that this call has submitted before, or `None` until it is there.
+pub(super) fn result<T: Send + 'static>(call: &mut Call<'_, '_>) -> Result<Option<T>, Errno> {
+    take_result(call).unwrap_or(Ok(None))
+}
+
 /// What has become of this call's job; `None` if there is none.
 fn take_result<T: Send + 'static>(call: &mut Call<'_, '_>) -> Option<Result<Option<T>, Errno>> {
     let files = call.state.wasi.files.as_mut()?;

@@ -6,7 +6,7 @@ use super::descriptors::known_flags;
 use super::errno::Errno;
 use super::files::{SYSTEM_CALL, StatAt};
 use super::flags::{SYMLINK_FOLLOW, oflags, rights};
-use super::jobs::{is_running, on_pool};
+use super::jobs::{is_running, on_pool, result};
 use super::table::{Descriptor, DirDescriptor};
 use crate::bind::Call;
 use crate::fs::{Follow, Listing, OpenDir, OpenHow, Opened, Times};
@@ -74,19 +74,8 @@ pub(super) fn open(
     open: Open,
     opened_fd: Ptr,
 ) -> Result<Option<()>, Errno> {
-    let opened = on_pool(call, |call| {
-        call.memory.slice_mut(opened_fd, 4)?;
-        let path = text(call, path)?;
-        let how = open.how()?;
-        let dir = match call.descriptor(fd)? {
-            Descriptor::Dir(found) => found.dir,
-            Descriptor::File(_) => return Err(Errno::NotDir),
-            _ => return Err(Errno::BadF),
-        };
-        // Before a file is made that the process would have no number for.
-        call.has_room()?;
-        Ok(move || dir.open(&path, how))
-    })?;
+    let opened =
+        if is_running(call) { result(call)? } else { begin_open(call, fd, path, open, opened_fd)? };
     let descriptor = match opened {
         None => return Ok(None),
         Some(Opened::File(file)) => Descriptor::File(Arc::new(file)),
@@ -97,6 +86,31 @@ pub(super) fn open(
     let fd = call.insert(descriptor)?;
     call.memory.write_u32(opened_fd, fd)?;
     Ok(Some(()))
+}
+
+/// Opens at once what can be, and begins to open the rest.
+fn begin_open(
+    call: &mut Call<'_, '_>,
+    fd: u32,
+    path: Path,
+    open: Open,
+    opened_fd: Ptr,
+) -> Result<Option<Opened>, Errno> {
+    call.memory.slice_mut(opened_fd, 4)?;
+    let path = text(call, path)?;
+    let how = open.how()?;
+    let dir = match call.descriptor(fd)? {
+        Descriptor::Dir(found) => found.dir,
+        Descriptor::File(_) => return Err(Errno::NotDir),
+        _ => return Err(Errno::BadF),
+    };
+    // Before a file is made that the process would have no number for.
+    call.has_room()?;
+    if let Some(opened) = dir.open_cached(&path, how) {
+        call.state.charge(SYSTEM_CALL);
+        return opened.map(Some);
+    }
+    on_pool(call, |_| Ok(move || dir.open(&path, how)))
 }
 
 pub(super) fn create_directory(
@@ -201,10 +215,18 @@ pub(super) fn filestat_get(
     to: StatAt,
 ) -> Result<Option<()>, Errno> {
     to.check(call)?;
-    let stat = on_pool(call, |call| {
+    let stat = if is_running(call) {
+        result(call)?
+    } else {
         let (path, dir, follow) = (text(call, path)?, call.dir(fd)?, follow(flags)?);
-        Ok(move || dir.stat_at(&path, follow))
-    })?;
+        match dir.stat_at_cached(&path, follow) {
+            Some(stat) => {
+                call.state.charge(SYSTEM_CALL);
+                Some(stat?)
+            }
+            None => on_pool(call, |_| Ok(move || dir.stat_at(&path, follow)))?,
+        }
+    };
     let Some(stat) = stat else { return Ok(None) };
     to.write(call, &stat)?;
     Ok(Some(()))

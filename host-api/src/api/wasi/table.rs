@@ -83,7 +83,9 @@ impl Files {
 
     /// Whether one of them is a file, whose last closing may free its blocks, or write them.
     pub(super) fn closing_may_block(&self) -> bool {
-        self.table.iter().flatten().any(|descriptor| matches!(descriptor, Descriptor::File(_)))
+        self.table.iter().flatten().any(
+            |descriptor| matches!(descriptor, Descriptor::File(file) if !file.closes_at_once()),
+        )
     }
 
     /// Puts it in the first free place.
