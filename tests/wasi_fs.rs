@@ -645,13 +645,41 @@ fn a_file_that_may_only_be_read_does_not_become_writable_next_door() {
 fn what_the_user_may_not_the_guest_may_not() {
     let place = place();
     fs::write(place.path().join("file"), "").expect("it can be written");
-    let closed = fs::Permissions::from_mode(0);
+    let closed = fs::Permissions::from_mode(0o000);
     fs::set_permissions(place.path().join("file"), closed).expect("it is ours");
     if fs::File::open(place.path().join("file")).is_ok() {
         eprintln!("SKIPPED: this user may everything");
         return;
     }
     check(&place, &[("path_open 3 0 file 0 2 0", ACCES)]);
+}
+
+/// What is not in this machine's memory for sure, and what lies behind the links of `/proc`.
+#[test]
+fn a_file_system_of_another_kind_works_and_keeps_its_doors_shut() {
+    check_with(
+        ":ro",
+        Path::new("/proc"),
+        &[
+            ("path_open 3 1 sys/kernel/ostype 0 2 0", "0 4"),
+            ("fd_read 4 5", "0 Linux"),
+            ("fd_close 4", "0"),
+            ("path_filestat_get 3 0 sys/kernel/ostype", "0 type 4 links 1 size 0 *"),
+            ("path_open 3 0 sys/kernel 2 2 0", "0 4"),
+            ("path_open 4 0 ostype 0 2 0", "0 5"),
+            ("fd_filestat_get 5", "0 type 4 links 1 size 0 *"),
+            ("fd_pread 5 3 1", "0 inu"),
+            ("fd_read 5 5", "0 Linux"),
+            ("fd_close 5", "0"),
+            ("cat 4 0 none", NOENT),
+            // Links of the kernel that lead to files whatever their paths are.
+            ("cat 3 1 self/root/etc/passwd", LOOP),
+            ("path_open 3 1 self/fd/0 0 2 0", LOOP),
+            ("path_open 3 1 self/cwd 0 2 0", LOOP),
+            ("path_open 3 1 self/exe 0 2 0", LOOP),
+            ("path_readlink 3 self/root 100", PERM),
+        ],
+    );
 }
 
 #[test]
