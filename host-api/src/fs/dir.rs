@@ -169,6 +169,8 @@ impl OpenDir {
         if how.writes() {
             self.may_change()?;
         }
+        // A terminal that a guest opens must not become that of the runtime.
+        let no_terminal = i32::try_from(OFlags::NOCTTY.bits()).map_err(|_| Errno::NotSup)?;
         let mut options = OpenOptions::new();
         options
             .read(how.reads())
@@ -178,6 +180,7 @@ impl OpenDir {
             .truncate(truncates)
             .follow(follow.into())
             .nonblock(true)
+            .custom_flags(no_terminal)
             .sync(fdflags & fdflags::SYNC != 0)
             .dsync(fdflags & fdflags::DSYNC != 0)
             .rsync(fdflags & fdflags::RSYNC != 0);
@@ -204,7 +207,8 @@ impl OpenDir {
         if how.writes() || how.oflags & !oflags::DIRECTORY != 0 {
             return None;
         }
-        let found = self.find_cached(path, how.follow, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let found =
+            self.find_cached(path, how.follow, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         Some(found.and_then(|file| self.opened(file, how)))
     }
 

@@ -12,8 +12,11 @@ pub(super) fn get(call: &mut Call<'_, '_>, at: Ptr, len: u32) -> Result<Option<(
     let done = call.state.wasi.bytes_done;
     let buffer = call.memory.slice_mut(at, len)?;
     let piece = (len - done).min(PIECE_BYTES);
-    let bytes = &mut buffer[done as usize..(done + piece) as usize];
-    getrandom::fill(bytes).map_err(|_| {
+    // By a buffer of ours: the system's own writing to a guest's memory could fail.
+    let mut bytes = vec![0; piece as usize];
+    let filled = getrandom::fill(&mut bytes);
+    buffer[done as usize..(done + piece) as usize].copy_from_slice(&bytes);
+    filled.map_err(|_| {
         call.state.wasi.bytes_done = 0;
         Errno::Io
     })?;

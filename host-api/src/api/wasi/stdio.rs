@@ -33,7 +33,8 @@ pub(super) fn write(
 ) -> Result<Option<()>, Errno> {
     call.memory.slice_mut(nwritten, 4)?;
     let buffers = iovec::list(&call.memory, buffers)?;
-    let bytes = iovec::gather(&call.memory, &buffers, WRITE_BYTES_MAX)?;
+    // A copy: the system's own reading of a guest's memory could fail.
+    let bytes = iovec::gather(&call.memory, &buffers, WRITE_BYTES_MAX)?.into_owned();
     let (wasi, stdio, waiter) = split(call);
     let ticket = wasi.tickets.output(output);
     let wrote = wasi.lines.write(output, &bytes, output.sink(stdio), waiter, ticket);
