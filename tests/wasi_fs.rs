@@ -900,6 +900,19 @@ fn processes_that_are_killed_while_they_read_leave_no_file_open() {
     running.finish().expect(130);
 }
 
+#[test]
+fn the_standard_library_works_in_many_processes_at_once() {
+    for workers in ["1", "2"] {
+        let place = place();
+        let dir = format!("{}::/data", place.path().display());
+        let options = ["--workers", workers, "--dir", &dir];
+        let Some(output) = support::run_guest(&options, "files", &[], b"") else { return };
+        let output = output.expect_quiet_success();
+        assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
+        assert_eq!(output.stdout.lines().count(), 10, "{output:#?}");
+    }
+}
+
 /// Each run loses its directories sooner or later, so there are many.
 #[test]
 fn whatever_a_guest_passes_it_hurts_nobody() {

@@ -11,14 +11,6 @@ const WRITERS: usize = 200;
 const TRIPS: usize = 20_000;
 
 fn main() {
-    // In a child: an older C library finds the directories when a process begins, and with the crate
-    // `lunatic` in a program that library leaves the main process out.
-    let done = Channel::<u64>::new(0);
-    Process::spawn(done.clone(), run).expect("there is room");
-    done.receive();
-}
-
-fn run(done: Channel<u64>) {
     let there = Channel::<u64>::new(0);
     let back = Channel::<u64>::new(0);
     Process::spawn((there.clone(), back.clone()), answer).expect("there is room");
@@ -40,7 +32,6 @@ fn run(done: Channel<u64>) {
     }
     println!("{syncs} syncs meanwhile, in {} ms", begun.elapsed().as_millis());
     let _ = fs::remove_dir_all("/fsync");
-    done.send(1);
 }
 
 fn answer((there, back): (Channel<u64>, Channel<u64>)) {

@@ -35,28 +35,62 @@ extern "C" {
     fn path_create_directory(fd: u32, path: *const u8, len: u32) -> u32;
     fn path_filestat_get(fd: u32, flags: u32, path: *const u8, len: u32, buf: *mut u8) -> u32;
     fn path_filestat_set_times(
-        fd: u32, flags: u32, path: *const u8, len: u32, atim: u64, mtim: u64, fst: u32,
+        fd: u32,
+        flags: u32,
+        path: *const u8,
+        len: u32,
+        atim: u64,
+        mtim: u64,
+        fst: u32,
     ) -> u32;
     fn path_link(
-        fd: u32, flags: u32, old: *const u8, old_len: u32, to: u32, new: *const u8, new_len: u32,
+        fd: u32,
+        flags: u32,
+        old: *const u8,
+        old_len: u32,
+        to: u32,
+        new: *const u8,
+        new_len: u32,
     ) -> u32;
     fn path_open(
-        fd: u32, dirflags: u32, path: *const u8, len: u32, oflags: u32, base: u64, inheriting: u64,
-        fdflags: u32, opened: *mut u32,
+        fd: u32,
+        dirflags: u32,
+        path: *const u8,
+        len: u32,
+        oflags: u32,
+        base: u64,
+        inheriting: u64,
+        fdflags: u32,
+        opened: *mut u32,
     ) -> u32;
     fn path_readlink(
-        fd: u32, path: *const u8, len: u32, buf: *mut u8, buf_len: u32, used: *mut u32,
+        fd: u32,
+        path: *const u8,
+        len: u32,
+        buf: *mut u8,
+        buf_len: u32,
+        used: *mut u32,
     ) -> u32;
     fn path_remove_directory(fd: u32, path: *const u8, len: u32) -> u32;
     fn path_rename(
-        fd: u32, old: *const u8, old_len: u32, to: u32, new: *const u8, new_len: u32,
+        fd: u32,
+        old: *const u8,
+        old_len: u32,
+        to: u32,
+        new: *const u8,
+        new_len: u32,
     ) -> u32;
     fn path_symlink(old: *const u8, old_len: u32, fd: u32, new: *const u8, new_len: u32) -> u32;
     fn path_unlink_file(fd: u32, path: *const u8, len: u32) -> u32;
     fn poll_oneoff(input: *const u8, output: *mut u8, count: u32, events: *mut u32) -> u32;
     fn sock_accept(fd: u32, flags: u32, accepted: *mut u32) -> u32;
     fn sock_recv(
-        fd: u32, iovs: *const Iovec, len: u32, flags: u32, count: *mut u32, out: *mut u16,
+        fd: u32,
+        iovs: *const Iovec,
+        len: u32,
+        flags: u32,
+        count: *mut u32,
+        out: *mut u16,
     ) -> u32;
     fn sock_send(fd: u32, iovs: *const Iovec, len: u32, flags: u32, count: *mut u32) -> u32;
     fn sock_shutdown(fd: u32, how: u32) -> u32;
@@ -194,9 +228,7 @@ fn call(words: &[&str]) -> String {
             }
             "list" => list(w(1), w(2)),
             "fd_renumber" => (fd_renumber(w(1), w(2)), String::new()),
-            "fd_seek" => {
-                (fd_seek(w(1), n(2) as i64, w(3), &mut number), number.to_string())
-            }
+            "fd_seek" => (fd_seek(w(1), n(2) as i64, w(3), &mut number), number.to_string()),
             "fd_tell" => (fd_tell(w(1), &mut number), number.to_string()),
             "path_create_directory" => {
                 let path = text(2);
@@ -291,7 +323,11 @@ fn call(words: &[&str]) -> String {
             other => panic!("there is no {other:?}"),
         }
     };
-    if errno == 0 { format!("0 {more}").trim_end().to_string() } else { errno.to_string() }
+    if errno == 0 {
+        format!("0 {more}").trim_end().to_string()
+    } else {
+        errno.to_string()
+    }
 }
 
 /// All names of a directory, sorted, read through a buffer of so many bytes.

@@ -205,7 +205,8 @@ fn fill(random: &mut Random) {
         let at = base + random.below(u64::from(AREA - 16)) as u32;
         match random.below(4) {
             0 => {
-                let name = random.one_of(&["a", "b", "a/b", "..", "/", ".", "a\0b", "\u{e4}", "a/"]);
+                let name =
+                    random.one_of(&["a", "b", "a/b", "..", "/", ".", "a\0b", "\u{e4}", "a/"]);
                 // SAFETY: the area was made by `memory.grow` and belongs to this function.
                 unsafe { std::slice::from_raw_parts_mut(at as *mut u8, name.len()) }
                     .copy_from_slice(name.as_bytes());
