@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::grants::{DirArgument, dir_argument};
+
 const AFTER_HELP: &str = "\
 Examples:
   lunatic app.wasm                              run a program, as `lunatic run` does
   lunatic run app.wasm --workers 8 -- --verbose hand `--verbose` to the program
   lunatic run service.wat --env PORT=80         a module in text form
+  lunatic run app.wasm --dir src::/src:ro       a directory for the program to read
 
 Exit codes:
   0    the program ended well, or its reader closed the pipe
   2    wrong usage
-  3    the module cannot be loaded
+  3    the module, or what it was promised (--dir, --listen), is not there
   70   the runtime failed
   130  stopped by Ctrl-C
   134  the main process trapped
@@ -81,12 +84,19 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) processes_max: Option<NonZeroUsize>,
 
-    /// A directory that the program may see, as HOST or HOST::GUEST
+    /// A directory for the program, as HOST, HOST::GUEST, and with :ro behind to read only
     ///
-    /// In this version the program learns its name (`fd_prestat_get`) and no more: opening files
-    /// comes with the file system.
-    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
-    pub(crate) dirs: Vec<String>,
+    /// The program knows it as GUEST, or as HOST, and reaches nothing outside of it. May be given
+    /// several times.
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = dir_argument)]
+    pub(crate) dirs: Vec<DirArgument>,
+
+    /// An address to listen on for the program; may be given several times
+    ///
+    /// The listening sockets have the descriptors behind those of the directories: 3, if there are
+    /// none.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Vec<String>,
 
     /// An environment variable for the program; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
@@ -113,9 +123,9 @@ pub(crate) struct RunArguments {
     )]
     pub(crate) stats: Option<StatsFormat>,
 
-    /// Guard stacks with a memory mapping each, as on kernels before Linux 6.13; for tests
+    /// Go without guard marks in page tables, as on kernels before Linux 6.13; for tests
     #[arg(long, hide = true)]
-    pub(crate) guard_by_mprotect: bool,
+    pub(crate) without_guard_marks: bool,
 
     /// Say more about what happens; twice: everything
     #[arg(short, long, action = ArgAction::Count)]

@@ -16,6 +16,7 @@ mod imports;
 mod run;
 
 mod exit_code;
+mod grants;
 mod logging;
 mod progress;
 mod stats;

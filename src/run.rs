@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use lunatic_engine::{Cache, Compiled, Compiler, CompilerOptions, Image};
-use lunatic_host_api::{ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, functions};
+use lunatic_host_api::{
+    ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, functions, raise_open_files_limit,
+};
 
 use crate::cli::RunArguments;
 use crate::exit_code::{Code, Failure, OrFail};
-use crate::{progress, stats};
+use crate::{grants, progress, stats};
 
 /// What the main process runs, as WASI commands have it.
 const ENTRY: &str = "_start";
@@ -126,20 +128,22 @@ fn config(arguments: &RunArguments) -> Result<ProcessConfig, Failure> {
         config.env.push((key.clone(), value.clone()));
     }
     for dir in &arguments.dirs {
-        config.dirs.push(preopen(dir).or_fail(Code::Load)?);
+        config.dirs.push(dir.open().or_fail(Code::Load)?);
+    }
+    for address in &arguments.listen {
+        let grant = grants::listen(address).or_fail(Code::Load)?;
+        let fd = 3 + config.dirs.len() + config.listeners.len();
+        if let Ok(address) = grant.address() {
+            tracing::info!("listening on {address}, descriptor {fd}");
+        }
+        config.listeners.push(grant);
     }
     Ok(config)
 }
 
-/// The name by which the guest knows a directory.
-fn preopen(dir: &str) -> anyhow::Result<String> {
-    let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
-    let kind = fs::metadata(host).with_context(|| format!("cannot give the program \"{host}\""))?;
-    anyhow::ensure!(kind.is_dir(), "cannot give the program \"{host}\": it is not a directory");
-    Ok(guest.to_string())
-}
-
 fn start(arguments: &RunArguments) -> Result<Node, Failure> {
+    // Many processes have many files; each has a limit of its own.
+    raise_open_files_limit();
     let mut builder = NodeBuilder::new().message_bytes_max(arguments.max_message);
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers.get());
@@ -147,8 +151,8 @@ fn start(arguments: &RunArguments) -> Result<Node, Failure> {
     if let Some(processes) = arguments.processes_max {
         builder = builder.processes_max(processes.get());
     }
-    if arguments.guard_by_mprotect {
-        builder = builder.guard_by_mprotect();
+    if arguments.without_guard_marks {
+        builder = builder.without_guard_marks();
     }
     builder.start().or_fail(Code::Internal)
 }

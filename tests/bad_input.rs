@@ -109,8 +109,8 @@ fn an_unknown_import_is_named_with_the_nearest_known() {
         "nearest",
         "\"spawn\"",
     ]);
-    run_wat(&importing("\"wasi_unstable\" \"fd_write\" (func)")).expect_refused(&[
-        "\"wasi_unstable\" \"fd_write\"",
+    run_wat(&importing("\"wasi_snapshot_preview0\" \"fd_write\" (func)")).expect_refused(&[
+        "\"wasi_snapshot_preview0\" \"fd_write\"",
         "\"wasi_snapshot_preview1\" \"fd_write\"",
     ]);
     run_wat(&importing("\"env\" \"emscripten_resize_heap\" (func)"))

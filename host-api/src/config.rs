@@ -5,8 +5,13 @@ use std::sync::Arc;
 
 use lunatic_engine::MEMORY_BYTES_MAX;
 
+use crate::fs::DirGrant;
 use crate::kept::Kept;
+use crate::net::ListenGrant;
 use crate::stdio::Stdio;
+
+/// What a process of an operating system usually has.
+const DESCRIPTORS_MAX: usize = 1024;
 
 /// Rights and limits of a process; its children share them unless told otherwise.
 ///
@@ -17,12 +22,17 @@ pub struct ProcessConfig {
     pub args: Vec<String>,
     /// Environment variables. Default: none.
     pub env: Vec<(String, String)>,
-    /// Names by which the process knows its directories. Default: none.
-    pub dirs: Vec<String>,
+    /// Directories, which get the descriptors from 3 on. Default: none.
+    pub dirs: Vec<DirGrant>,
+    /// Listening sockets, which get the descriptors behind the directories. Default: none.
+    pub listeners: Vec<ListenGrant>,
     /// Where standard input, output and error lead.
     pub stdio: Stdio,
     /// Most bytes of linear memory. Default: 4 GiB.
     pub memory_bytes_max: usize,
+    /// Most descriptors that are open at once, those above among them; one more is answered with
+    /// error 33 (`mfile`). Default: 1024.
+    pub descriptors_max: usize,
 }
 
 impl ProcessConfig {
@@ -33,8 +43,10 @@ impl ProcessConfig {
             args: Vec::new(),
             env: Vec::new(),
             dirs: Vec::new(),
+            listeners: Vec::new(),
             stdio,
             memory_bytes_max: MEMORY_BYTES_MAX,
+            descriptors_max: DESCRIPTORS_MAX,
         }
     }
 }

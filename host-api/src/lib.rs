@@ -3,7 +3,8 @@
 //! Read in this order: `node` (what all processes of a run share), `process` (one process: the
 //! scheduler's program, the engine's owner of an instance), `bind` (how a Rust function becomes an
 //! import), `memory` (checked access to a guest's memory), then one file for each interface under
-//! `api/`. `message` and `exit` are what processes exchange and how they end.
+//! `api/`. `message` and `exit` are what processes exchange and how they end; `stdio`, `fs` and `net`
+//! are the world outside, `ready` waits for it.
 //!
 //! A host function borrows its process for one call on the worker's own stack. One that must wait
 //! is a poll: it answers `Poll::Pending` after it has registered for what it waits for, and is
@@ -14,12 +15,15 @@ mod api;
 mod bind;
 mod config;
 mod exit;
+mod fs;
 mod kept;
 mod memory;
 mod message;
+mod net;
 mod node;
 mod payload;
 mod process;
+mod ready;
 mod stats;
 mod stdio;
 
@@ -27,6 +31,8 @@ pub use api::{HostModule, functions, modules};
 pub use bind::FunctionDoc;
 pub use config::ProcessConfig;
 pub use exit::ExitReason;
+pub use fs::{DirAccess, DirGrant, raise_open_files_limit};
+pub use net::ListenGrant;
 pub use node::{Node, NodeBuilder, RunError};
 pub use stats::{Observer, Stats, Tally};
 pub use stdio::{Captured, Stdin, Stdio, StdioSink};

@@ -17,6 +17,7 @@ use crate::exit::ExitReason;
 use crate::kept::Kept;
 use crate::payload;
 use crate::process::{Entry, Params, ProcessState, Start};
+use crate::ready::Reactor;
 use crate::stats::Observer;
 use crate::stdio::Host;
 
@@ -89,10 +90,12 @@ impl NodeBuilder {
         self
     }
 
-    /// Guards the stacks as kernels before Linux 6.13 must, each at the price of a memory mapping.
-    /// For tests of that way: newer kernels have a better one, which is the default.
+    /// Goes without guard marks in page tables, as kernels before Linux 6.13 must: each stack's
+    /// guard costs a memory mapping, and memories are cleaned in another way, from now on in the
+    /// whole program. For tests of that way.
     #[must_use]
-    pub fn guard_by_mprotect(mut self) -> Self {
+    pub fn without_guard_marks(mut self) -> Self {
+        lunatic_engine::do_without_page_guards();
         self.scheduler = self.scheduler.guard(Guard::Mprotect);
         self
     }
@@ -123,6 +126,7 @@ impl NodeBuilder {
             memory: Arc::clone(&memory),
             message_bytes_max: self.message_bytes_max,
             slice: self.slice,
+            reactor: Reactor::default(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
         });
@@ -229,6 +233,8 @@ pub(crate) struct NodeInner {
     pub(crate) memory: Arc<MemoryPool>,
     pub(crate) message_bytes_max: usize,
     pub(crate) slice: i64,
+    /// For processes that wait for sockets.
+    pub(crate) reactor: Reactor,
     /// How the main process ended.
     outcome: Mutex<Option<ExitReason>>,
     reports: AtomicUsize,

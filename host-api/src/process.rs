@@ -70,7 +70,7 @@ pub(crate) struct Entry {
     /// Room for arguments and results.
     values: usize,
     params: Params,
-    error: Option<Box<String>>,
+    error: Option<Box<str>>,
 }
 
 /// Arguments; few need no allocation.
@@ -105,7 +105,7 @@ impl Entry {
                 exported.params
             ),
         };
-        Self { function: None, values: 0, params: Params::new(), error: Some(Box::new(error)) }
+        Self { function: None, values: 0, params: Params::new(), error: Some(error.into()) }
     }
 }
 
@@ -245,7 +245,7 @@ fn run_body(process: Process<ProcessState>) {
     let state = unsafe { &mut *process.program() };
     let start = state.image.start().map(|start| state.instance.bind(start));
     let Some(function) = state.entry.function else {
-        let message = state.entry.error.take().map_or_else(String::new, |error| *error);
+        let message = state.entry.error.take().map(String::from).unwrap_or_default();
         return state.end(ExitReason::Entry { message });
     };
     let entry = state.instance.bind(function);
@@ -424,6 +424,7 @@ impl Call<'_, '_> {
 
     /// The call is over.
     pub(crate) fn end_wait(&mut self) {
+        self.state.wasi.end_wait();
         let wait = &mut self.state.wait;
         if wait.timer.is_some() || wait.channel.is_some() {
             wait.clear(self.worker);

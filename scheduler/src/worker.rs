@@ -41,7 +41,7 @@ use std::{
 const PARKS_PER_CLOCK: u32 = 4;
 /// Rounds over all queues before a searcher sleeps, and pauses between them. By feel: some
 /// microseconds, about the price of the sleep and the wake-up it may save.
-const SEARCH_ROUNDS: u32 = 4;
+const SEARCH_ROUNDS: u32 = 16;
 const SEARCH_PAUSES: u32 = 64;
 /// Ended processes between two notes to the thread that gives memory back. By feel: their memory is
 /// not worth getting up for.
@@ -99,7 +99,9 @@ impl<P: Program> Core<P> {
         self.current.announce(|| {
             while !self.shared().closing.requested() {
                 self.fire_timers();
-                match self.queues.take(&self.shared().injector) {
+                let taken = self.queues.take(&self.shared().injector);
+                self.tell(self.queues.displaced());
+                match taken {
                     Some(slot) => {
                         if self.keeper_wanted.take() && self.shared().timers.want_keeper() {
                             // A slice may be long: a sleeper, if there is one, minds the time.
@@ -322,7 +324,8 @@ impl<P: Program> Core<P> {
             }
             let start = self.random_below(workers);
             for victim in (start..workers).chain(0..start).filter(|&victim| victim != self.id) {
-                if let Some(slot) = self.queues.steal_from(&shared.thieves[victim]) {
+                let patient = round < rounds / 2;
+                if let Some(slot) = self.queues.steal_from(&shared.thieves[victim], patient) {
                     self.counters().steals.add(1);
                     return Some(slot);
                 }

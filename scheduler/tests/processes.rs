@@ -457,15 +457,18 @@ fn workers_share_a_burst_of_work() {
     // Two processes that can only end together need two workers at once.
     let barrier = Arc::new(Barrier::new(2));
     let how = run(&runtime, move |p| {
+        let me = p.pid();
         for _ in 0..2 {
             let barrier = barrier.clone();
-            let body = move |_| {
+            let body = move |child: lunatic_scheduler::Process<Native>| {
                 barrier.wait();
+                child.on_worker(|w, _| w.send(me, 1)).unwrap();
             };
             p.on_worker(|w, _| w.spawn(0, native(body, None)).unwrap());
         }
-        for _ in 0..100 {
-            p.yield_now();
+        p.yield_now();
+        for _ in 0..2 {
+            receive(p, |_| true);
         }
     });
     assert_eq!(how, End::Returned);

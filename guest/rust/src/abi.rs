@@ -72,7 +72,9 @@ mod imports {
     }
 
     extern "C" {
-        /// Made by the linker: runs the constructors of C libraries and of the WASI library, once for each instance.
+        /// Made by the linker: runs the constructors of C libraries and of the WASI library, once for each instance. Not
+        /// to be named where the linker runs it by itself: see build.rs.
+        #[cfg(not(linker_runs_constructors))]
         pub(super) fn __wasm_call_ctors();
     }
 }
@@ -331,8 +333,11 @@ const SPAWN_EXPORT: &str = concat!("_lunatic_spawn_", env!("CARGO_PKG_VERSION"))
 /// Where the runtime starts a child: `trampoline` knows the types, `entry` is the user's function.
 #[export_name = concat!("_lunatic_spawn_", env!("CARGO_PKG_VERSION"))]
 extern "C" fn spawn_entry(trampoline: u32, entry: u32) {
+    #[cfg(not(linker_runs_constructors))]
     // SAFETY: takes no pointer; runs once, before anything else in this instance, as in the `_start` of a main process.
-    unsafe { imports::__wasm_call_ctors() };
+    unsafe {
+        imports::__wasm_call_ctors();
+    }
     let trampoline = trampoline as usize as *const ();
     // SAFETY: only `spawn_with_message` above names this export, and it passes a `fn(FnIndex)` of this module. A stranger
     // who passes anything else is stopped by WebAssembly's check of index and signature. FnIndex is one u32.

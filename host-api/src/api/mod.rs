@@ -24,7 +24,7 @@ pub struct HostModule {
 
 /// All interfaces, in the order of the reference.
 #[must_use]
-pub fn modules() -> [&'static HostModule; 6] {
+pub fn modules() -> [&'static HostModule; 7] {
     [
         &process::MODULE,
         &message::MODULE,
@@ -32,6 +32,7 @@ pub fn modules() -> [&'static HostModule; 6] {
         &error::MODULE,
         &version::MODULE,
         &wasi::MODULE,
+        &wasi::unstable::MODULE,
     ]
 }
 
@@ -44,5 +45,6 @@ pub fn functions() -> HostFunctions {
             all.add(function.function);
         }
     }
+    wasi::unstable::inherited().for_each(|function| all.add(function));
     all
 }

@@ -3,7 +3,7 @@
 use crate::bind::Fault;
 
 /// An error number. Zero, success, is not one of them.
-#[allow(dead_code, reason = "the specification's list; the file system will use the rest")]
+#[allow(dead_code, reason = "the specification's list; not all of them can come from Linux")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Errno {
@@ -91,32 +91,100 @@ impl Errno {
         self as u16
     }
 
-    /// From the host's number. Open-ended: what no stream of ours reports is an I/O error.
+    /// From the host's number. Open-ended: what nothing of ours reports is an I/O error.
     pub(crate) fn from_host(errno: i32) -> Self {
         match errno {
+            libc::E2BIG => Self::TooBig,
             libc::EACCES => Self::Acces,
+            libc::EADDRINUSE => Self::AddrInUse,
+            libc::EADDRNOTAVAIL => Self::AddrNotAvail,
+            libc::EAFNOSUPPORT => Self::AfNoSupport,
             libc::EAGAIN => Self::Again,
+            libc::EALREADY => Self::Already,
             libc::EBADF => Self::BadF,
+            libc::EBADMSG => Self::BadMsg,
+            libc::EBUSY => Self::Busy,
+            libc::ECANCELED => Self::Canceled,
+            libc::ECONNABORTED => Self::ConnAborted,
+            libc::ECONNREFUSED => Self::ConnRefused,
             libc::ECONNRESET => Self::ConnReset,
+            libc::EDEADLK => Self::Deadlk,
+            libc::EDESTADDRREQ => Self::DestAddrReq,
+            libc::EDOM => Self::Dom,
             libc::EDQUOT => Self::Dquot,
+            libc::EEXIST => Self::Exist,
+            libc::EFAULT => Self::Fault,
             libc::EFBIG => Self::FBig,
+            libc::EHOSTUNREACH => Self::HostUnreach,
+            libc::EILSEQ => Self::IlSeq,
+            libc::EINPROGRESS => Self::InProgress,
             libc::EINTR => Self::Intr,
             libc::EINVAL => Self::Inval,
             libc::EIO => Self::Io,
+            libc::EISCONN => Self::IsConn,
             libc::EISDIR => Self::IsDir,
+            libc::ELOOP => Self::Loop,
             libc::EMFILE => Self::MFile,
+            libc::EMLINK => Self::MLink,
+            libc::EMSGSIZE => Self::MsgSize,
+            libc::ENAMETOOLONG => Self::NameTooLong,
+            libc::ENETDOWN => Self::NetDown,
+            libc::ENETRESET => Self::NetReset,
+            libc::ENETUNREACH => Self::NetUnreach,
             libc::ENFILE => Self::NFile,
             libc::ENOBUFS => Self::NoBufs,
+            libc::ENODEV => Self::NoDev,
+            libc::ENOENT => Self::NoEnt,
+            libc::ENOLCK => Self::NoLck,
             libc::ENOMEM => Self::NoMem,
+            libc::ENOPROTOOPT => Self::NoProtoOpt,
             libc::ENOSPC => Self::NoSpc,
+            libc::ENOSYS => Self::NoSys,
             libc::ENOTCONN => Self::NotConn,
+            libc::ENOTDIR => Self::NotDir,
+            libc::ENOTEMPTY => Self::NotEmpty,
+            libc::ENOTSOCK => Self::NotSock,
+            libc::EOPNOTSUPP => Self::NotSup,
+            libc::ENOTTY => Self::NoTty,
             libc::ENXIO => Self::NxIo,
+            libc::EOVERFLOW => Self::Overflow,
             libc::EPERM => Self::Perm,
             libc::EPIPE => Self::Pipe,
+            libc::EPROTO => Self::Proto,
+            libc::EPROTONOSUPPORT => Self::ProtoNoSupport,
+            libc::EPROTOTYPE => Self::Prototype,
+            libc::ERANGE => Self::Range,
             libc::EROFS => Self::RoFs,
             libc::ESPIPE => Self::SPipe,
+            libc::ESRCH => Self::Srch,
             libc::ESTALE => Self::Stale,
             libc::ETIMEDOUT => Self::TimedOut,
+            libc::ETXTBSY => Self::TxtBsy,
+            libc::EXDEV => Self::XDev,
+            _ => Self::Io,
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for Errno {
+    fn from(error: rustix::io::Errno) -> Self {
+        Self::from_host(error.raw_os_error())
+    }
+}
+
+/// Errors without a number are `cap-std`'s own: `PermissionDenied` for a path that leads out of its
+/// directory, which reference runtimes tell as [`Errno::Perm`], and `InvalidInput` for a NUL.
+impl From<std::io::Error> for Errno {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        if let Some(number) = error.raw_os_error() {
+            return Self::from_host(number);
+        }
+        match error.kind() {
+            ErrorKind::PermissionDenied => Self::Perm,
+            ErrorKind::NotFound => Self::NoEnt,
+            ErrorKind::AlreadyExists => Self::Exist,
+            ErrorKind::InvalidInput => Self::Inval,
             _ => Self::Io,
         }
     }

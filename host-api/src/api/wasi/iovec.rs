@@ -36,6 +36,12 @@ pub(super) fn list(memory: &GuestMemory<'_>, (at, count): (Ptr, u32)) -> Result<
         .collect()
 }
 
+/// Bytes of all of them, up to a limit.
+pub(super) fn total(buffers: &Buffers, bytes_max: usize) -> usize {
+    let lens = buffers.iter().map(|&(_, len)| len as usize);
+    lens.fold(0, |total: usize, len| total.saturating_add(len)).min(bytes_max)
+}
+
 /// What is in the buffers, up to so many bytes. Copies only if there are several.
 pub(super) fn gather<'a>(
     memory: &GuestMemory<'a>,
@@ -61,9 +67,22 @@ pub(super) fn scatter(
     buffers: &Buffers,
     bytes: &[u8],
 ) -> Result<usize, Errno> {
+    scatter_behind(memory, buffers, 0, bytes)
+}
+
+/// The same, leaving the first `skip` bytes of the buffers as they are.
+pub(super) fn scatter_behind(
+    memory: &mut GuestMemory<'_>,
+    buffers: &Buffers,
+    mut skip: usize,
+    bytes: &[u8],
+) -> Result<usize, Errno> {
     let mut rest = bytes;
     for &(at, len) in buffers {
         let buffer = memory.slice_mut(at, len)?;
+        let skipped = skip.min(buffer.len());
+        skip -= skipped;
+        let buffer = &mut buffer[skipped..];
         let (now, later) = rest.split_at(rest.len().min(buffer.len()));
         buffer[..now.len()].copy_from_slice(now);
         rest = later;
@@ -114,6 +133,25 @@ mod tests {
             let taken = scatter(&mut memory, &buffers, &data).expect("inside");
             let gathered = gather(&memory, &buffers, usize::MAX).expect("inside");
             prop_assert_eq!(&gathered[..taken], &data[..taken]);
+        }
+
+        #[test]
+        fn what_comes_in_two_pieces_is_one(
+            lens in prop::collection::vec(0..20u32, 0..10),
+            data in prop::collection::vec(any::<u8>(), 0..250),
+            cut in 0..250usize,
+        ) {
+            let mut bytes = vec![0; MEMORY];
+            let mut memory = GuestMemory::over(&mut bytes);
+            let mut at = 0;
+            let buffers: Buffers = lens.iter().map(|&len| { at += len; (Ptr(at - len), len) }).collect();
+            let (first, second) = data.split_at(cut.min(data.len()));
+            let taken = scatter(&mut memory, &buffers, first).expect("inside");
+            let more = scatter_behind(&mut memory, &buffers, taken, second).expect("inside");
+            let gathered = gather(&memory, &buffers, usize::MAX).expect("inside");
+            let count = data.len().min(total(&buffers, usize::MAX));
+            prop_assert_eq!(if taken < first.len() { taken } else { taken + more }, count);
+            prop_assert_eq!(&gathered[..count], &data[..count]);
         }
     }
 }

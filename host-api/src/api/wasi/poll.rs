@@ -1,24 +1,40 @@
 //! `poll_oneoff`: waiting for the first of several things, sleeping above all.
 //!
-//! A process waits for its nearest clock with one timer, and for streams in their queues; it asks
-//! for everything again whenever it is woken. Which clocks have come is decided by the clocks
+//! A process waits for its nearest clock with one timer, for streams in their queues, for sockets and
+//! pipes at their sources; files are always ready. It asks for everything again whenever it is woken. Which clocks have come is decided by the clocks
 //! themselves, so what the timer's thread thinks of time does not matter.
 
 use smallvec::SmallVec;
 
 use super::clocks::Clock;
 use super::errno::Errno;
-use super::state::{Stream, split};
+use super::state::split;
+use super::table::Descriptor;
 use crate::bind::Call;
 use crate::memory::Ptr;
+use crate::ready::{self, Interest, Ready, Source};
 use crate::stdio::Input;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Things that one call may wait for. By feel: a guest has three descriptors.
+/// Things that one call may wait for. By feel: as many as a process may have descriptors.
 const SUBSCRIPTIONS_MAX: u32 = 1024;
 
-/// Bytes of a subscription.
-const SUBSCRIPTION_BYTES: usize = 48;
+/// How a subscription is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layout {
+    bytes: u32,
+    /// Where the fields of a clock begin; the file's descriptor is always at 16.
+    clock: usize,
+}
+
+impl Layout {
+    /// That of preview 1.
+    pub(super) const PREVIEW_1: Self = Self { bytes: 48, clock: 16 };
+    /// That of snapshot 0, where clocks have another name in front.
+    pub(super) const SNAPSHOT_0: Self = Self { bytes: 56, clock: 24 };
+}
 
 /// Bytes of an event.
 const EVENT_BYTES: usize = 32;
@@ -43,15 +59,16 @@ struct Subscription {
 }
 
 impl Subscription {
-    fn parse(record: &[u8; SUBSCRIPTION_BYTES]) -> Result<Self, Errno> {
+    fn parse(record: &[u8], layout: Layout) -> Result<Self, Errno> {
         let userdata = u64::from_le_bytes(field(record, 0));
         let fd = u32::from_le_bytes(field(record, 16));
+        let clock = layout.clock;
         let kind = match record[8] {
             0 => Kind::Clock {
-                id: fd,
-                timeout: u64::from_le_bytes(field(record, 24)),
+                id: u32::from_le_bytes(field(record, clock)),
+                timeout: u64::from_le_bytes(field(record, clock + 8)),
                 // Flags that the specification does not know are ignored, like the precision.
-                absolute: u16::from_le_bytes(field(record, 40)) & ABSOLUTE != 0,
+                absolute: u16::from_le_bytes(field(record, clock + 24)) & ABSOLUTE != 0,
             },
             1 => Kind::Read { fd },
             2 => Kind::Write { fd },
@@ -80,7 +97,7 @@ impl Subscription {
     }
 }
 
-fn field<const N: usize>(record: &[u8; SUBSCRIPTION_BYTES], at: usize) -> [u8; N] {
+fn field<const N: usize>(record: &[u8], at: usize) -> [u8; N] {
     record[at..at + N].try_into().expect("all fields lie inside the record")
 }
 
@@ -111,16 +128,16 @@ type Events = SmallVec<[[u8; EVENT_BYTES]; 2]>;
 pub(super) fn oneoff(
     call: &mut Call<'_, '_>,
     (input, count): (Ptr, u32),
-    output: Ptr,
-    nevents: Ptr,
+    (output, nevents): (Ptr, Ptr),
+    layout: Layout,
 ) -> Result<Option<()>, Errno> {
     if count == 0 || count > SUBSCRIPTIONS_MAX {
         return Err(Errno::Inval);
     }
-    let records = call.memory.slice(input, count * SUBSCRIPTION_BYTES as u32)?;
+    let records = call.memory.slice(input, count * layout.bytes)?;
     call.memory.slice_mut(output, count * EVENT_BYTES as u32)?;
     call.memory.slice_mut(nevents, 4)?;
-    let subscriptions = parse(records)?;
+    let subscriptions = parse(records, layout)?;
     let events = events(call, &subscriptions)?;
     if events.is_empty() {
         call.wake_at_deadline();
@@ -133,10 +150,9 @@ pub(super) fn oneoff(
     Ok(Some(()))
 }
 
-fn parse(records: &[u8]) -> Result<SmallVec<[Subscription; 2]>, Errno> {
-    let (records, rest) = records.as_chunks::<SUBSCRIPTION_BYTES>();
-    debug_assert!(rest.is_empty(), "the caller gives whole records");
-    records.iter().map(Subscription::parse).collect()
+fn parse(records: &[u8], layout: Layout) -> Result<SmallVec<[Subscription; 2]>, Errno> {
+    let records = records.chunks_exact(layout.bytes as usize);
+    records.map(|record| Subscription::parse(record, layout)).collect()
 }
 
 /// The events of all that has come; if nothing has, the call's deadline is set.
@@ -186,27 +202,66 @@ fn standing(call: &mut Call<'_, '_>, kind: Kind, elapsed: u64) -> Result<Standin
             let left = timeout.saturating_sub(if absolute { clock.now()? } else { elapsed });
             Ok(if left == 0 { Standing::Come(Come::default()) } else { Standing::In(left) })
         }
-        Kind::Read { fd } => {
-            if call.state.wasi.stream(fd)? != Stream::In {
-                return Err(Errno::BadF);
+        Kind::Read { fd } => match call.descriptor(fd)? {
+            Descriptor::Stdin => {
+                let (wasi, stdio, waiter) = split(call);
+                match stdio.stdin.ready(waiter, &mut wasi.tickets.input) {
+                    Input::Bytes(bytes) => Ok(Standing::Come(Come::bytes(bytes))),
+                    Input::EndOfFile => Ok(Standing::Come(Come { bytes: 0, flags: HANGUP })),
+                    Input::Wait => Ok(Standing::Queued),
+                    Input::Failed(errno) => Err(Errno::from_host(errno)),
+                }
             }
-            let (wasi, stdio, waiter) = split(call);
-            match stdio.stdin.ready(waiter, &mut wasi.tickets.input) {
-                Input::Bytes(bytes) => Ok(Standing::Come(Come::bytes(bytes))),
-                Input::EndOfFile => Ok(Standing::Come(Come { bytes: 0, flags: HANGUP })),
-                Input::Wait => Ok(Standing::Queued),
-                Input::Failed(errno) => Err(Errno::from_host(errno)),
+            Descriptor::File(file) if file.is_regular() => {
+                let bytes = file.bytes_left()?;
+                let flags = if bytes == 0 { HANGUP } else { 0 };
+                Ok(Standing::Come(Come { bytes, flags }))
             }
-        }
-        Kind::Write { fd } => {
-            let Stream::Out(output) = call.state.wasi.stream(fd)? else { return Err(Errno::BadF) };
-            let (wasi, stdio, waiter) = split(call);
-            match output.sink(stdio).ready(waiter, wasi.tickets.output(output)) {
-                Some(room) => Ok(Standing::Come(Come::bytes(room))),
-                None => Ok(Standing::Queued),
+            Descriptor::File(file) => at_source(call, &*file, &file.source, Interest::Read),
+            Descriptor::Socket(socket, _) => {
+                at_source(call, &*socket, &socket.source, Interest::Read)
             }
-        }
+            Descriptor::Listener(listener, _) => {
+                at_source(call, &*listener, &listener.source, Interest::Read)
+            }
+            Descriptor::Output(_) | Descriptor::Dir(_) => Err(Errno::BadF),
+        },
+        Kind::Write { fd } => match call.descriptor(fd)? {
+            Descriptor::Output(output) => {
+                let (wasi, stdio, waiter) = split(call);
+                match output.sink(stdio).ready(waiter, wasi.tickets.output(output)) {
+                    Some(room) => Ok(Standing::Come(Come::bytes(room))),
+                    None => Ok(Standing::Queued),
+                }
+            }
+            Descriptor::File(file) if file.is_regular() => Ok(Standing::Come(Come::bytes(1))),
+            Descriptor::File(file) => at_source(call, &*file, &file.source, Interest::Write),
+            Descriptor::Socket(socket, _) => {
+                at_source(call, &*socket, &socket.source, Interest::Write)
+            }
+            Descriptor::Stdin | Descriptor::Dir(_) | Descriptor::Listener(..) => Err(Errno::BadF),
+        },
     }
+}
+
+/// How it stands with what becomes ready by itself.
+fn at_source(
+    call: &mut Call<'_, '_>,
+    object: impl AsFd,
+    source: &Arc<Source>,
+    interest: Interest,
+) -> Result<Standing, Errno> {
+    let ready = match ready::look(&object, interest)? {
+        Some(ready) => ready,
+        None if call.wait_for(&object, source, interest)? => return Ok(Standing::Queued),
+        None => Ready { hangup: false },
+    };
+    let bytes = match interest {
+        // Of what listens, nobody knows how much there is.
+        Interest::Read => rustix::io::ioctl_fionread(&object).unwrap_or(1),
+        Interest::Write => 1,
+    };
+    Ok(Standing::Come(Come { bytes, flags: if ready.hangup { HANGUP } else { 0 } }))
 }
 
 #[cfg(test)]
@@ -217,13 +272,18 @@ mod tests {
 
     #[test]
     fn a_clock_is_read_as_the_specification_lays_it_out() {
-        let mut record = [0; SUBSCRIPTION_BYTES];
+        let mut record = [0; 48];
         record[0..8].copy_from_slice(&7u64.to_le_bytes());
         record[16..20].copy_from_slice(&1u32.to_le_bytes());
         record[24..32].copy_from_slice(&1_000_000u64.to_le_bytes());
         record[40] = 1;
         let kind = Kind::Clock { id: 1, timeout: 1_000_000, absolute: true };
-        assert_eq!(Subscription::parse(&record), Ok(Subscription { userdata: 7, kind }));
+        let subscription = Ok(Subscription { userdata: 7, kind });
+        assert_eq!(Subscription::parse(&record, Layout::PREVIEW_1), subscription);
+        let mut older = [0; 56];
+        older[..16].copy_from_slice(&record[..16]);
+        older[24..].copy_from_slice(&record[16..]);
+        assert_eq!(Subscription::parse(&older, Layout::SNAPSHOT_0), subscription);
     }
 
     #[test]
@@ -241,11 +301,11 @@ mod tests {
             more in prop::array::uniform16(any::<u8>()),
             tag in 0..5u8,
         ) {
-            let mut bytes = [0; SUBSCRIPTION_BYTES];
+            let mut bytes = [0; 48];
             bytes[..32].copy_from_slice(&record);
             bytes[32..].copy_from_slice(&more);
             bytes[8] = tag;
-            let result = Subscription::parse(&bytes);
+            let result = Subscription::parse(&bytes, Layout::PREVIEW_1);
             prop_assert_eq!(result.is_ok(), tag <= 2);
             if let Ok(subscription) = result {
                 let event = subscription.event(Ok(Come::default()));

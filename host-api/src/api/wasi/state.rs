@@ -2,21 +2,14 @@
 
 use std::sync::Arc;
 
-use super::errno::Errno;
 use super::lines::Lines;
+use super::table::Files;
 use crate::bind::Call;
 use crate::node::NodeInner;
 use crate::process::ProcessState;
 use crate::stdio::{Stdio, StdioSink, Ticket, Waiter};
 
-/// The streams that every process is born with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
-    In,
-    Out(Output),
-}
-
-/// Those of them that take bytes.
+/// The standard streams that take bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Output {
     Out,
@@ -39,10 +32,10 @@ pub(crate) struct WasiState {
     pub(super) tickets: Tickets,
     /// When the current `poll_oneoff` began, by the monotonic clock; 0 if there is none.
     pub(super) poll_began: u64,
-    /// Bytes that the current `random_get` has done.
-    pub(super) random_done: u32,
-    /// By number of the descriptor.
-    closed: [bool; 3],
+    /// Bytes that the current `random_get` or `sock_recv` has done.
+    pub(super) bytes_done: u32,
+    /// The process's own descriptors, once it has some.
+    pub(super) files: Option<Box<Files>>,
     /// An `fd_write` waits: what is held back of its line goes together with the rest or not at all.
     pub(super) in_write: bool,
 }
@@ -65,25 +58,11 @@ impl Tickets {
 }
 
 impl WasiState {
-    /// The stream with this descriptor.
-    pub(super) fn stream(&self, fd: u32) -> Result<Stream, Errno> {
-        let at = usize::try_from(fd).map_err(|_| Errno::BadF)?;
-        if *self.closed.get(at).ok_or(Errno::BadF)? {
-            return Err(Errno::BadF);
+    /// The current call, which has waited, is over: what it waits for otherwise is of no interest.
+    pub(crate) fn end_wait(&mut self) {
+        if let Some(files) = &mut self.files {
+            files.waits.clear();
         }
-        match at {
-            0 => Ok(Stream::In),
-            1 => Ok(Stream::Out(Output::Out)),
-            2 => Ok(Stream::Out(Output::Err)),
-            _ => Err(Errno::BadF),
-        }
-    }
-
-    pub(super) fn close(&mut self, fd: u32) -> Result<(), Errno> {
-        self.stream(fd)?;
-        let at = usize::try_from(fd).map_err(|_| Errno::BadF)?;
-        *self.closed.get_mut(at).ok_or(Errno::BadF)? = true;
-        Ok(())
     }
 
     /// Whether something is held back: cheap, for the end of every slice.
@@ -115,10 +94,17 @@ impl ProcessState {
         }
     }
 
-    /// The process has ended.
+    /// The process has ended: what it has written must be seen, and its files are closed, which may
+    /// block.
     pub(crate) fn end_output(&mut self) {
         self.wasi.in_write = false;
         self.flush_lines();
+        if let Some(files) = self.wasi.files.take()
+            && files.closing_may_block()
+        {
+            // One that is not taken is dropped here: at the end of a run there is nobody to disturb.
+            let _taken = self.node.handle().spawn_blocking(Box::new(move || drop(files)));
+        }
     }
 }
 

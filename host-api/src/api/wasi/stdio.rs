@@ -1,9 +1,11 @@
-//! The descriptors 0, 1 and 2: the standard streams, which are all that is open in this version.
+//! The standard streams, which all processes share.
 
 use super::errno::Errno;
+use super::flags::rights;
 use super::iovec;
-use super::state::{Output, Stream, split};
+use super::state::{Output, split};
 use crate::bind::Call;
+use crate::fs::FileType;
 use crate::memory::Ptr;
 use crate::stdio::{Input, Stdio, StreamType, Wrote};
 
@@ -11,30 +13,28 @@ use crate::stdio::{Input, Stdio, StreamType, Wrote};
 /// this must fit the sink's buffer.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
 
-/// The specification's file types.
-const FILE_TYPE_UNKNOWN: u8 = 0;
-const FILE_TYPE_CHARACTER_DEVICE: u8 = 2;
-const FILE_TYPE_REGULAR_FILE: u8 = 4;
-const FILE_TYPE_SOCKET_STREAM: u8 = 6;
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    In,
+    Out(Output),
+}
 
-/// The specification's rights. `fd_seek` and `fd_tell` are never among them: by that, together with
+/// What may be done with them. `fd_seek` and `fd_tell` are never among it: by that, together with
 /// the file type, libc's `isatty` knows a terminal.
-const RIGHT_READ: u64 = 1 << 1;
-const RIGHT_SET_FLAGS: u64 = 1 << 3;
-const RIGHT_WRITE: u64 = 1 << 6;
-const RIGHT_FILESTAT_GET: u64 = 1 << 21;
-const RIGHT_POLL: u64 = 1 << 27;
+const RIGHTS: u64 =
+    rights::FD_FDSTAT_SET_FLAGS | rights::FD_FILESTAT_GET | rights::POLL_FD_READWRITE;
 
 pub(super) fn write(
     call: &mut Call<'_, '_>,
-    fd: u32,
+    output: Output,
     buffers: (Ptr, u32),
     nwritten: Ptr,
 ) -> Result<Option<()>, Errno> {
-    let output = output(call, fd)?;
     call.memory.slice_mut(nwritten, 4)?;
     let buffers = iovec::list(&call.memory, buffers)?;
-    let bytes = iovec::gather(&call.memory, &buffers, WRITE_BYTES_MAX)?;
+    // A copy: the system's own reading of a guest's memory could fail.
+    let bytes = iovec::gather(&call.memory, &buffers, WRITE_BYTES_MAX)?.into_owned();
     let (wasi, stdio, waiter) = split(call);
     let ticket = wasi.tickets.output(output);
     let wrote = wasi.lines.write(output, &bytes, output.sink(stdio), waiter, ticket);
@@ -53,13 +53,9 @@ pub(super) fn write(
 
 pub(super) fn read(
     call: &mut Call<'_, '_>,
-    fd: u32,
     buffers: (Ptr, u32),
     nread: Ptr,
 ) -> Result<Option<()>, Errno> {
-    if call.state.wasi.stream(fd)? != Stream::In {
-        return Err(Errno::BadF);
-    }
     call.memory.slice_mut(nread, 4)?;
     let buffers = iovec::list(&call.memory, buffers)?;
     // Whoever answers may want to see the question first.
@@ -85,48 +81,24 @@ pub(super) fn read(
     Ok(Some(()))
 }
 
-pub(super) fn close(call: &mut Call<'_, '_>, fd: u32) -> Result<(), Errno> {
-    call.state.wasi.close(fd)?;
-    call.state.flush_lines();
-    Ok(())
-}
-
-pub(super) fn fdstat_get(call: &mut Call<'_, '_>, fd: u32, stat: Ptr) -> Result<(), Errno> {
-    let stream = call.state.wasi.stream(fd)?;
+/// What a stream is and may do.
+pub(super) fn fdstat(call: &Call<'_, '_>, stream: Stream) -> (FileType, u64) {
     let direction = match stream {
-        Stream::In => RIGHT_READ,
-        Stream::Out(_) => RIGHT_WRITE,
+        Stream::In => rights::FD_READ,
+        Stream::Out(_) => rights::FD_WRITE,
     };
-    let rights = direction | RIGHT_SET_FLAGS | RIGHT_FILESTAT_GET | RIGHT_POLL;
-    let mut record = [0; 24];
-    record[0] = file_type(stream, &call.state.config.stdio);
-    record[8..16].copy_from_slice(&rights.to_le_bytes());
-    Ok(call.memory.write(stat, &record)?)
+    (file_type(stream, &call.state.config.stdio), direction | RIGHTS)
 }
 
-pub(super) fn filestat_get(call: &mut Call<'_, '_>, fd: u32, stat: Ptr) -> Result<(), Errno> {
-    let stream = call.state.wasi.stream(fd)?;
-    let mut record = [0; 64];
-    record[16] = file_type(stream, &call.state.config.stdio);
-    Ok(call.memory.write(stat, &record)?)
-}
-
-fn file_type(stream: Stream, stdio: &Stdio) -> u8 {
+pub(super) fn file_type(stream: Stream, stdio: &Stdio) -> FileType {
     let stream_type = match stream {
         Stream::In => stdio.stdin.stream_type(),
         Stream::Out(output) => output.sink(stdio).stream_type(),
     };
     match stream_type {
-        StreamType::Terminal => FILE_TYPE_CHARACTER_DEVICE,
-        StreamType::RegularFile => FILE_TYPE_REGULAR_FILE,
-        StreamType::Socket => FILE_TYPE_SOCKET_STREAM,
-        StreamType::Other => FILE_TYPE_UNKNOWN,
-    }
-}
-
-fn output(call: &Call<'_, '_>, fd: u32) -> Result<Output, Errno> {
-    match call.state.wasi.stream(fd)? {
-        Stream::Out(output) => Ok(output),
-        Stream::In => Err(Errno::BadF),
+        StreamType::Terminal => FileType::CharacterDevice,
+        StreamType::RegularFile => FileType::RegularFile,
+        StreamType::Socket => FileType::SocketStream,
+        StreamType::Other => FileType::Unknown,
     }
 }
