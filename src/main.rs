@@ -19,6 +19,7 @@ mod exit_code;
 mod grants;
 mod logging;
 mod progress;
+mod streams;
 
 use cli::{Cli, Command};
 
