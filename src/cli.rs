@@ -18,7 +18,7 @@ Examples:
 Exit codes:
   0    the program ended well, or its reader closed the pipe
   2    wrong usage
-  3    the module, or what it was promised (--dir, --listen), is not there
+  3    the module, or what it was promised (--dir, --stdin, …), is not there
   70   the runtime failed
   130  stopped by Ctrl-C
   134  the main process trapped
@@ -41,7 +41,7 @@ impl Cli {
     pub(crate) fn into_command(self) -> Command {
         match (self.command, self.run) {
             (Some(command), _) => command,
-            (None, Some(run)) => Command::Run(run),
+            (None, Some(run)) => Command::Run(Box::new(run)),
             (None, None) => unreachable!("clap demands a module or a command"),
         }
     }
@@ -51,7 +51,7 @@ impl Cli {
 pub(crate) enum Command {
     /// Run a program
     #[command(after_help = AFTER_HELP)]
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -97,6 +97,20 @@ pub(crate) struct RunArguments {
     /// none.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Vec<String>,
+
+    /// A file for the program's standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdin: Option<PathBuf>,
+
+    /// A file for the program's standard output; what was in it is replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stdout: Option<PathBuf>,
+
+    /// The same for standard error, and it may be the same file
+    ///
+    /// What the runtime has to say goes to its own standard error nevertheless.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stderr: Option<PathBuf>,
 
     /// An environment variable for the program; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]

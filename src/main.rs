@@ -20,6 +20,7 @@ mod grants;
 mod logging;
 mod progress;
 mod stats;
+mod streams;
 
 use cli::{Cli, Command};
 

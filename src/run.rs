@@ -9,12 +9,12 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use lunatic_engine::{Cache, Compiled, Compiler, CompilerOptions, Image};
 use lunatic_host_api::{
-    ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, functions, raise_open_files_limit,
+    ExitReason, Node, NodeBuilder, ProcessConfig, functions, raise_open_files_limit,
 };
 
 use crate::cli::RunArguments;
 use crate::exit_code::{Code, Failure, OrFail};
-use crate::{grants, progress, stats};
+use crate::{grants, progress, stats, streams};
 
 /// What the main process runs, as WASI commands have it.
 const ENTRY: &str = "_start";
@@ -113,7 +113,7 @@ fn cache_directory() -> Option<PathBuf> {
 }
 
 fn config(arguments: &RunArguments) -> Result<ProcessConfig, Failure> {
-    let mut config = ProcessConfig::new(Stdio::inherit());
+    let mut config = ProcessConfig::new(streams::open(arguments).or_fail(Code::Load)?);
     let program = arguments.module.file_name().unwrap_or(arguments.module.as_os_str());
     config.args = vec![program.to_string_lossy().into_owned()];
     config.args.extend(arguments.args.iter().cloned());

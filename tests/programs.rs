@@ -4,14 +4,16 @@
 //!
 //! - C: `clang` for wasm32-wasi (Debian's `clang-22 lld-22 wasi-libc libclang-rt-22-dev-wasm32`) or
 //!   zig, as on PyPI (`ziglang`; `LUNATIC_TEST_PYTHON` names a Python that has it), and `cc`;
+//! - the examples in C, C++, Go, Zig and AssemblyScript: those that `cargo xtask examples` could build;
 //! - Python: `LUNATIC_PYTHON_WASM` names a CPython for WASI preview 1, and `python3`.
 
 mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use support::{lunatic, run_command};
+use support::{Output, lunatic, run_command};
 use tempfile::TempDir;
 
 fn place() -> TempDir {
@@ -60,6 +62,84 @@ fn a_program_in_c_prints_what_it_prints_natively() {
     command.args(["run", "--dir", &format!("{}::/data", data.display())]).arg(&wasm).arg("/data");
     let found = run_command(command, b"").expect_quiet_success().stdout;
     assert_eq!(found, expected);
+}
+
+/// Runs an example as it is built, if it is, with its directory as `/data`.
+fn run_example(name: &str, data: &Path, options: &[&str], files: &[String]) -> Option<Output> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/guests");
+    let wasm = directory.join(name).with_extension("wasm");
+    if !wasm.is_file() {
+        eprintln!("SKIPPED: there is no \"{}\": see `cargo xtask examples`", wasm.display());
+        return None;
+    }
+    let mut command = lunatic();
+    command.args(["run", "--dir", &format!("{}::/data:ro", data.display())]).args(options);
+    command.arg(wasm).arg("--").args(files);
+    Some(run_command(command, b""))
+}
+
+/// `tally`, in one of its languages: it counts each file in a process of its own.
+#[track_caller]
+fn tally_counts_and_all_its_processes_wait_at_once(name: &str) {
+    const FILES: usize = 20;
+    const DELAY: Duration = Duration::from_secs(1);
+    let place = place();
+    let text = |number: usize| "a line\tof  words\n".repeat(number * 1000);
+    for number in 0..FILES {
+        std::fs::write(place.path().join(number.to_string()), text(number)).expect("written");
+    }
+    let names: Vec<String> = (0..FILES).map(|number| format!("/data/{number}")).collect();
+    for (unit, of_a_line) in [("words", 4), ("lines", 1), ("bytes", 17)] {
+        let unit = format!("TALLY_UNIT={unit}");
+        for workers in ["1", "4"] {
+            let options = ["--env", &unit, "--workers", workers];
+            let Some(output) = run_example(name, place.path(), &options, &names) else { return };
+            let lines = (0..FILES).map(|n| format!("{} /data/{n}\n", n * 1000 * of_a_line));
+            let all = (0..FILES).sum::<usize>() * 1000 * of_a_line;
+            let expected = lines.collect::<String>() + &format!("{all} in all\n");
+            assert_eq!(output.expect_quiet_success().stdout, expected);
+        }
+    }
+    let files = ["/data/1", "/data/none", "/nowhere/1", "/data/2"].map(String::from);
+    let output = run_example(name, place.path(), &[], &files).expect("it is there");
+    let output = output.expect(1);
+    assert_eq!(output.stdout, "4000 /data/1\n8000 /data/2\n12000 in all\n");
+    let complaints = "tally: cannot read /data/none\ntally: cannot read /nowhere/1\n";
+    assert_eq!(output.stderr, complaints);
+    run_example(name, place.path(), &[], &[]).expect("it is there").expect(2).says(&["name the"]);
+
+    let delay = format!("TALLY_DELAY_MS={}", DELAY.as_millis());
+    let begun = Instant::now();
+    let options = ["--env", &delay, "--workers", "1"];
+    run_example(name, place.path(), &options, &names).expect("it is there").expect_quiet_success();
+    let took = begun.elapsed();
+    assert!(took >= DELAY, "{took:?}: nobody has waited");
+    assert!(took < DELAY * FILES as u32 / 2, "{took:?}: they have waited one after the other");
+}
+
+#[test]
+fn the_example_in_c_runs_as_many_processes() {
+    tally_counts_and_all_its_processes_wait_at_once("tally_c");
+}
+
+#[test]
+fn the_example_in_cpp_runs_as_many_processes() {
+    tally_counts_and_all_its_processes_wait_at_once("tally_cpp");
+}
+
+#[test]
+fn the_example_in_go_runs_as_many_processes() {
+    tally_counts_and_all_its_processes_wait_at_once("tally_go");
+}
+
+#[test]
+fn the_example_in_zig_runs_as_many_processes() {
+    tally_counts_and_all_its_processes_wait_at_once("tally_zig");
+}
+
+#[test]
+fn the_example_in_assemblyscript_runs_as_many_processes() {
+    tally_counts_and_all_its_processes_wait_at_once("tally_assemblyscript");
 }
 
 const SCRIPT: &str = r#"

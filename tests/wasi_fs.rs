@@ -754,21 +754,6 @@ fn a_process_has_so_many_descriptors_and_no_more() {
 }
 
 #[test]
-fn a_full_disk_is_told() {
-    let Some(guest) = guest("wasi_calls") else { return };
-    const NOSPC: &str = "51";
-    let output = {
-        let mut command = lunatic();
-        command.args(["run", "--dir", "/dev::/dev"]).arg(guest);
-        run_command(command, b"path_open 3 0 full 0 64 0\nfd_write 4 x\nfd_fdstat_get 4\n")
-    };
-    let output = output.expect_quiet_success();
-    let answers: Vec<&str> = output.stdout.lines().collect();
-    assert_eq!(answers[..2], ["0 4", NOSPC]);
-    assert!(answers[2].starts_with("0 type 2 "), "a character device: {answers:?}");
-}
-
-#[test]
 fn what_is_not_there_cannot_be_given() {
     let text = program("", "");
     for (dir, says) in [

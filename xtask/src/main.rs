@@ -11,6 +11,7 @@ use std::time::Duration;
 // Reading order: what is run, then what it needs.
 mod bench;
 mod demo;
+mod examples;
 mod guests;
 mod soak;
 mod test;
@@ -39,6 +40,15 @@ enum Command {
         /// Only these programs, by file name without extension
         names: Vec<String>,
     },
+    /// Build the examples in C, C++, Go, Zig and AssemblyScript into target/guests/
+    ///
+    /// Each only if its compiler is on the machine; nothing is downloaded. Those looked for: clang-22 with its libraries
+    /// for wasm32-wasi; zig, or the Python package `ziglang`; go; asc. LUNATIC_ZIG, LUNATIC_TEST_PYTHON, LUNATIC_GO and
+    /// LUNATIC_ASC name those that are elsewhere.
+    Examples {
+        /// Only these, by the name of the file that is made
+        names: Vec<String>,
+    },
     /// Build everything and run the example: 1,000 processes that answer over one channel
     Demo {
         /// Worker threads of the runtime
@@ -46,6 +56,8 @@ enum Command {
         workers: usize,
     },
     /// Run all tests: rules, guests, workspace, guest crate, loom models, docs, fuzzing, soaking
+    ///
+    /// Tests of examples in other languages are skipped, loudly, if there is no compiler for them.
     ///
     /// Stops at the first step that fails and names it. Without a compiler for guests the tests that need Rust guests
     /// are skipped, loudly (they see LUNATIC_SKIP_RUST_GUESTS=1).
@@ -102,6 +114,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Guests { names } => guests::build(&names),
+        Command::Examples { names } => {
+            examples::print(&examples::build(&names)?);
+            Ok(())
+        }
         Command::Demo { workers } => demo::run(workers),
         Command::Test { quick } => test::run(quick),
         Command::Soak { minutes, seconds, workers, seed } => {

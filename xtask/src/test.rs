@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check there is, in the order in which a mistake is found soonest.
 
-use crate::{guests, repository, soak::Soak, step, tidy, toolchain};
+use crate::{examples, guests, repository, soak::Soak, step, tidy, toolchain};
 use anyhow::Result;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +12,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let mut report = Report::default();
     report.step("tidy", tidy::run)?;
     let guests_built = build_guests(&mut report)?;
+    build_examples(&mut report)?;
     report.step("workspace tests", || {
         let mut cargo = cargo(&["test", "--release", "--workspace"]);
         if !guests_built {
@@ -45,6 +46,21 @@ fn build_guests(report: &mut Report) -> Result<bool> {
             Ok(false)
         }
     }
+}
+
+/// Those in other languages. One without a compiler is skipped; one that does not compile is a failure.
+fn build_examples(report: &mut Report) -> Result<()> {
+    let mut outcomes = Vec::new();
+    report.step("examples in other languages", || {
+        outcomes = examples::build(&[])?;
+        Ok(())
+    })?;
+    for outcome in outcomes {
+        if let Some(reason) = outcome.left_out {
+            report.skip(&format!("example {}", outcome.name), &reason);
+        }
+    }
+    Ok(())
 }
 
 /// Its doc examples are compiled for this machine; what they do is tested by the guest programs.

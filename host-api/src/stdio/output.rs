@@ -141,6 +141,12 @@ impl StdioSink {
         Self::from_result(Ok(File::from(file.into())), true)
     }
 
+    /// The same for standard error: if its reader goes away, what is written is lost, and no more.
+    #[must_use]
+    pub fn error_file(file: impl Into<OwnedFd>) -> Self {
+        Self::from_result(Ok(File::from(file.into())), false)
+    }
+
     /// Memory, for tests.
     #[must_use]
     pub fn capture() -> (Self, Captured) {
