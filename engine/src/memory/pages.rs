@@ -170,6 +170,8 @@ impl Book {
     /// UNTOUCHED (by this book) or OPEN to TRACKED: finds out what is there and marks the rest.
     /// False: the slot is UNTOUCHED now.
     fn track(&self, span: Span) -> bool {
+        // Until it is known: so that `forget` has something to forget.
+        self.state.store(OPEN, Ordering::Relaxed);
         self.clear();
         let mut kept = 0;
         os::for_each_present(span.whole(), |present| {
@@ -196,6 +198,9 @@ impl Book {
 
     /// Owner, when all pages have been given back and all marks lifted.
     pub(super) fn forget(&self) {
+        if self.state.load(Ordering::Relaxed) == UNTOUCHED {
+            return; // Nothing to forget; writing would cost memory for the books of a burst.
+        }
         self.clear();
         self.state.store(UNTOUCHED, Ordering::Relaxed);
         self.tenants.store(0, Ordering::Relaxed);
