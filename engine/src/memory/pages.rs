@@ -40,6 +40,9 @@ const KEPT_PAGES_MAX: u32 = 64;
 /// faults, so a tenth of a microsecond a tenant.
 const TENANTS_MAX: u8 = 100;
 const FEW_PAGES: u32 = 4;
+/// In place of the number of tenants: pages are open that are not booked, so the slot must begin
+/// anew.
+const UNSURE: u8 = u8::MAX;
 
 /// Faults of one tenant before its slot is opened: one that touches many new pages should not pay
 /// for each.
@@ -109,9 +112,12 @@ impl Book {
     /// TRACKED: counts a tenant; whether there have been enough.
     fn is_stale(&self) -> bool {
         let tenants = self.tenants.load(Ordering::Relaxed);
-        self.tenants.store(tenants.saturating_add(1), Ordering::Relaxed);
-        let kept = || self.pages.iter().map(|word| word.load(Ordering::Relaxed).count_ones());
-        tenants >= TENANTS_MAX && kept().sum::<u32>() > FEW_PAGES
+        if tenants < TENANTS_MAX {
+            self.tenants.store(tenants + 1, Ordering::Relaxed);
+            return false;
+        }
+        let kept = self.pages.iter().map(|word| word.load(Ordering::Relaxed).count_ones());
+        tenants == UNSURE || kept.sum::<u32>() > FEW_PAGES
     }
 
     /// Gives all pages back and lifts all marks. False: the slot is not TRACKED any more.
@@ -272,7 +278,8 @@ impl Book {
         let left_out = |page| data.is_some_and(|data| data.has(page)) && !self.holds(page);
         for run in runs(span.pages(), |page| !left_out(page)) {
             if !os::remove_guard(span.range(run)) {
-                return; // Some are open and some are not: faults on the latter go on as before.
+                // Some are open and some are not: faults on the latter go on as before.
+                return self.tenants.store(UNSURE, Ordering::Relaxed);
             }
         }
         for page in 0..span.pages() {
