@@ -312,3 +312,35 @@ fn many_senders_and_receivers_lose_and_double_nothing() {
             .prints(&[8000]);
     }
 }
+
+/// Each of many channels holds a message that carries the one before: dropping the last drops them all, and must not
+/// need stack for each.
+#[test]
+fn a_long_chain_of_channels_in_channels_is_dropped() {
+    let link = "(local.set $next (call $open (i64.const 0)))
+      (call $create (i64.const 0) (i64.const 0))
+      (drop (call $push_channel (local.get $last)))
+      (if (call $channel_send (local.get $next) (i64.const -1)) (then unreachable))
+      (call $close (local.get $last))
+      (local.set $last (local.get $next))";
+    let ends = [
+        // By a handle; by a message that is sent to nobody; by the end of the process.
+        "(call $close (local.get $last))",
+        "(call $create (i64.const 0) (i64.const 0))
+         (drop (call $push_channel (local.get $last)))
+         (call $close (local.get $last))
+         (drop (call $send_raw (i64.const -1)))",
+        "",
+    ];
+    for end in ends {
+        let body = format!(
+            "(local $i i64) (local $last i64) (local $next i64)
+             (local.set $last (call $open (i64.const 0)))
+             {}
+             {end}
+             (call $say (i64.const 1))",
+            times(100_000, link)
+        );
+        run_wat(&program("", &body)).expect_quiet_success().prints(&[1]);
+    }
+}

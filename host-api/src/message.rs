@@ -1,5 +1,6 @@
 //! What travels between processes: bytes with a tag, and handles of resources.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use lunatic_scheduler::channel::Channel;
@@ -59,29 +60,59 @@ pub(crate) enum Resource {
 
 /// A channel on its way: counts as a reference until it arrives or is dropped.
 pub(crate) struct Transit {
-    channel: Channel<Mail>,
+    /// Taken when it is dropped.
+    channel: Option<Channel<Mail>>,
     node: Kept<Arc<NodeInner>>,
 }
 
 impl Transit {
     pub(crate) fn new(channel: &Channel<Mail>, node: Kept<Arc<NodeInner>>) -> Self {
         channel.add_transit();
-        Self { channel: channel.clone(), node }
+        Self { channel: Some(channel.clone()), node }
     }
 
     pub(crate) fn channel(&self) -> &Channel<Mail> {
-        &self.channel
+        self.channel.as_ref().expect("taken only when dropped")
     }
 }
 
 impl Drop for Transit {
     fn drop(&mut self) {
-        self.channel.remove_transit(self.node.handle());
+        if let Some(channel) = self.channel.take() {
+            give_up_in_turn(channel, self.node);
+        }
     }
+}
+
+/// A channel that was on its way, with the node that it is in.
+type Lost = (Channel<Mail>, Kept<Arc<NodeInner>>);
+
+thread_local! {
+    /// What is yet to be given up, while somebody on this thread is at it.
+    static LOST: RefCell<Option<Vec<Lost>>> = const { RefCell::new(None) };
+}
+
+/// Gives a reference up. The channel's messages may go with it, and the channels that they carry, and
+/// their messages…: one inside the other they would need as much stack as a guest likes, one after
+/// the other they need none.
+#[inline(never)]
+fn give_up_in_turn(channel: Channel<Mail>, node: Kept<Arc<NodeInner>>) {
+    let nested = LOST.with_borrow_mut(|lost| {
+        let nested = lost.is_some();
+        lost.get_or_insert_default().push((channel, node));
+        nested
+    });
+    if nested {
+        return;
+    }
+    while let Some((channel, node)) = LOST.with_borrow_mut(|lost| lost.as_mut()?.pop()) {
+        channel.remove_transit(node.handle());
+    }
+    LOST.set(None);
 }
 
 impl std::fmt::Debug for Transit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Transit({})", self.channel.id())
+        write!(f, "Transit({})", self.channel().id())
     }
 }
