@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Module, Running, lunatic, program, run, run_command, run_wat, spawn};
+use support::{Module, Running, lunatic, program, run, run_command, run_wat, spawn, spawn_with};
 
 /// Bytes of a file that is to be run.
 #[track_caller]
@@ -295,6 +295,33 @@ fn frames_larger_than_a_guard_do_not_step_over_it() {
         sums.replace("(i64.add)", "i64.add ")
     );
     run_wat(&text).expect(134).says(&["stack overflow"]);
+}
+
+/// What the host does for a process that is deep in its stack must not need what is left of it: here a function's name
+/// takes the demangler deep, too.
+#[test]
+fn a_fault_deep_in_the_stack_is_named_and_is_no_overflow() {
+    let name = format!("_RMC1a{}{}u", "F".repeat(490), "Eu".repeat(490));
+    let items = format!(
+        "(func ${name} (param $depth i64) (param $fault i32)
+           (if (i64.eqz (local.get $depth))
+             (then (if (local.get $fault) (then (drop (call $read (i32.const 0) (i32.const 0))))))
+             (else (call ${name} (i64.sub (local.get $depth) (i64.const 1)) (local.get $fault)))))
+         (func (export \"fault\") (param $depth i64) (call ${name} (local.get $depth) (i32.const 1)))
+         (func (export \"fine\") (param $depth i64)
+           (call ${name} (local.get $depth) (i32.const 0)) (call $say (local.get $depth)))"
+    );
+    let children: String = (1..=9)
+        .map(|step| {
+            let depth = format!("(i64.const {})", step * 250);
+            let child = |name| format!("(call $join {})", spawn_with(name, &depth));
+            child("fine") + &child("fault")
+        })
+        .collect();
+    let output = run_wat(&program(&items, &children)).expect(0);
+    let fine = output.numbers().len();
+    assert!(fine >= 4, "the stack is too small for this test\n{output:#?}");
+    assert_eq!(output.stderr.matches("no current message").count(), fine, "{output:#?}");
 }
 
 #[test]

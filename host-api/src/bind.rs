@@ -167,7 +167,13 @@ enum Next<T> {
     Return(T),
     Park,
     Yield,
-    Leave,
+    Leave(Cause),
+}
+
+/// Why a process leaves for good.
+enum Cause {
+    Fault(Fault),
+    Panic(Box<dyn Any + Send>),
 }
 
 /// The process that the instance of `vmctx` belongs to.
@@ -198,11 +204,14 @@ pub(crate) unsafe fn run<A: Answer>(
         let next = process.on_worker(|worker, state| {
             tracing::trace!(target: "lunatic::call", process = process.pid().as_u64(), name);
             // SAFETY: forwards the caller's promise.
-            unsafe { step(vmctx, worker, state, name, &function) }
+            unsafe { step(vmctx, worker, state, &function) }
         });
         match next {
             Next::Return(value) => return value.into_abi(),
-            other => rest(process, &other),
+            Next::Park => rest(process, Process::park),
+            Next::Yield => rest(process, Process::yield_now),
+            // SAFETY: forwards the caller's promise.
+            Next::Leave(cause) => unsafe { leave(vmctx, process, name, cause) },
         }
     }
 }
@@ -228,29 +237,62 @@ pub(crate) unsafe fn run_short<A: Answer>(
         }
         let next = if A::WAITS {
             // SAFETY: forwards the caller's promise.
-            unsafe { step_apart(vmctx, owner, name, &function) }
+            unsafe { step_apart(vmctx, owner, &function) }
         } else {
             // SAFETY: forwards the caller's promise; nothing suspends, as the answer does not wait.
-            unsafe { step_here(vmctx, owner, name, &function) }
+            unsafe { step_here(vmctx, owner, &function) }
         };
+        if let Next::Return(value) = next {
+            return value.into_abi();
+        }
+        // SAFETY: forwards the caller's promise.
+        let process = unsafe { process_of(vmctx) };
         match next {
-            Next::Return(value) => return value.into_abi(),
+            Next::Return(_) => unreachable!("returned above"),
+            Next::Park => rest(process, Process::park),
+            Next::Yield => rest(process, Process::yield_now),
             // SAFETY: forwards the caller's promise.
-            other => rest(unsafe { process_of(vmctx) }, &other),
+            Next::Leave(cause) => unsafe { leave(vmctx, process, name, cause) },
         }
     }
 }
 
-/// Suspends, for as long or as short as the step asked for.
+/// Suspends, and begins a new slice.
 #[inline(never)]
-fn rest<T>(process: Process<ProcessState>, next: &Next<T>) {
-    match next {
-        Next::Park => process.park(),
-        Next::Yield => process.yield_now(),
-        Next::Leave | Next::Return(_) => process.exit(),
-    }
+fn rest(process: Process<ProcessState>, suspend: fn(Process<ProcessState>)) {
+    suspend(process);
     // SAFETY: the state of the running process, which nobody else refers to now.
     unsafe { &mut *process.program() }.begin_slice();
+}
+
+/// Notes why the process ends, and ends it. On the worker's stack whatever the function was: naming
+/// the guest's functions takes a lock, and as much stack as the guest's names ask for.
+///
+/// # Safety
+/// `vmctx` is the context of the running process's instance, which is inside a host function.
+#[cold]
+#[inline(never)]
+unsafe fn leave(
+    vmctx: VmCtx,
+    process: Process<ProcessState>,
+    function: &'static str,
+    cause: Cause,
+) -> ! {
+    process.on_worker(move |_, state| {
+        let reason = match cause {
+            Cause::Panic(panic) => ExitReason::HostBug { message: panic_text(function, &*panic) },
+            Cause::Fault(fault) => match *fault.0 {
+                FaultKind::Exit(code) => ExitReason::Code(code),
+                FaultKind::Message(message) => {
+                    // SAFETY: forwards the caller's promise.
+                    let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
+                    ExitReason::Fault { function, message, frames: state.frames(&backtrace) }
+                }
+            },
+        };
+        state.end(reason);
+    });
+    process.exit()
 }
 
 /// Where a process's short calls may stay on its stack.
@@ -283,11 +325,10 @@ impl ShortCalls {
 unsafe fn step_apart<A: Answer>(
     vmctx: VmCtx,
     owner: *mut ProcessState,
-    name: &'static str,
     function: &impl Fn(&mut Call<'_, '_>) -> A,
 ) -> Next<A::Value> {
     // SAFETY: forwards the caller's promise; nothing here suspends.
-    unsafe { step_here(vmctx, owner, name, function) }
+    unsafe { step_here(vmctx, owner, function) }
 }
 
 /// A step on the process's stack.
@@ -299,7 +340,6 @@ unsafe fn step_apart<A: Answer>(
 unsafe fn step_here<A: Answer>(
     vmctx: VmCtx,
     owner: *mut ProcessState,
-    name: &'static str,
     function: &impl Fn(&mut Call<'_, '_>) -> A,
 ) -> Next<A::Value> {
     // SAFETY: forwards the caller's promise; nobody else refers to the state of a running process.
@@ -307,7 +347,7 @@ unsafe fn step_here<A: Answer>(
     // SAFETY: forwards the caller's promise.
     let worker = unsafe { state.me().worker_here() };
     // SAFETY: forwards the caller's promise.
-    unsafe { step(vmctx, &worker, state, name, function) }
+    unsafe { step(vmctx, &worker, state, function) }
 }
 
 /// Asks the function once.
@@ -319,7 +359,6 @@ unsafe fn step<A: Answer>(
     vmctx: VmCtx,
     worker: &Worker<'_, ProcessState>,
     state: &mut ProcessState,
-    name: &'static str,
     function: &impl Fn(&mut Call<'_, '_>) -> A,
 ) -> Next<A::Value> {
     // SAFETY: the instance stands still while its host call runs, and this is the only access to
@@ -340,40 +379,18 @@ unsafe fn step<A: Answer>(
         Ok(Poll::Ready(Ok(value))) => Next::Return(value),
         Ok(Poll::Pending) if state.wait.yields => Next::Yield,
         Ok(Poll::Pending) => Next::Park,
-        Ok(Poll::Ready(Err(fault))) => {
-            fault_ends(vmctx, state, name, fault);
-            Next::Leave
-        }
-        Err(panic) => {
-            panic_ends(state, name, &*panic);
-            Next::Leave
-        }
+        Ok(Poll::Ready(Err(fault))) => Next::Leave(Cause::Fault(fault)),
+        Err(panic) => Next::Leave(Cause::Panic(panic)),
     }
 }
 
-#[cold]
-#[inline(never)]
-fn fault_ends(vmctx: VmCtx, state: &mut ProcessState, function: &'static str, fault: Fault) {
-    let reason = match *fault.0 {
-        FaultKind::Exit(code) => ExitReason::Code(code),
-        FaultKind::Message(message) => {
-            // SAFETY: the process is inside a host function, on this stack.
-            let backtrace = unsafe { exit_backtrace(vmctx, &state.me().stack()) };
-            ExitReason::Fault { function, message, frames: state.frames(&backtrace) }
-        }
-    };
-    state.end(reason);
-}
-
-#[cold]
-#[inline(never)]
-fn panic_ends(state: &mut ProcessState, function: &str, panic: &(dyn Any + Send)) {
+fn panic_text(function: &str, panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a panic without a message");
-    state.end(ExitReason::HostBug { message: format!("{function}: {text}") });
+    format!("{function}: {text}")
 }
 
 /// Defines host functions and their table.
