@@ -24,6 +24,7 @@ mod node;
 mod payload;
 mod process;
 mod ready;
+mod resources;
 mod stats;
 mod stdio;
 

@@ -30,6 +30,7 @@ use crate::exit::ExitReason;
 use crate::kept::Kept;
 use crate::message::{Mail, Message};
 use crate::node::{NodeInner, RunError};
+use crate::resources::Resources;
 use crate::stats::Own;
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
@@ -56,6 +57,7 @@ pub(crate) struct ProcessState {
     pub(crate) first_message: Option<Mail>,
     pub(crate) channels: ChannelTable,
     pub(crate) errors: ErrorTable,
+    pub(crate) resources: Resources,
     pub(crate) wait: Wait,
     pub(crate) wasi: WasiState,
     pub(crate) config: ConfigRef,
@@ -194,6 +196,7 @@ impl<'a> Start<'a> {
             first_message: self.first_message.and_then(Option::take),
             channels: ChannelTable::default(),
             errors: ErrorTable::default(),
+            resources: Resources::default(),
             wait: Wait::default(),
             wasi: WasiState::default(),
             config: self.config,

@@ -1,0 +1,117 @@
+//! What a process has by number: sockets, timers, modules, configurations and the like.
+//!
+//! A number belongs to one process and one kind. Numbers count up from 0 and are never used again, so
+//! one that was closed, forged or meant for another process finds nothing. All of it goes when the
+//! process ends. Most processes have none: they carry one word.
+//!
+//! A new kind is one line in `kinds!` below.
+
+#![allow(dead_code, reason = "until the first interface that has resources")]
+
+use std::collections::HashMap;
+
+use crate::bind::Fault;
+
+/// The resources of one process.
+#[derive(Debug, Default)]
+pub(crate) struct Resources {
+    tables: Option<Box<Tables>>,
+    open: usize,
+}
+
+/// One kind of resource.
+pub(crate) trait Kind: Sized {
+    /// What a message calls it.
+    const NAME: &'static str;
+    fn table(tables: &Tables) -> &Table<Self>;
+    fn table_mut(tables: &mut Tables) -> &mut Table<Self>;
+}
+
+/// The resources of one kind.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    entries: HashMap<u64, T>,
+    next: u64,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), next: 0 }
+    }
+}
+
+/// Defines the tables: `field: Type, "what a message calls it";`
+macro_rules! kinds {
+    ($($field:ident: $kind:ty, $name:literal;)*) => {
+        /// All tables of a process.
+        #[derive(Debug, Default)]
+        pub(crate) struct Tables {
+            $($field: Table<$kind>,)*
+        }
+
+        $(impl Kind for $kind {
+            const NAME: &'static str = $name;
+            fn table(tables: &Tables) -> &Table<Self> {
+                &tables.$field
+            }
+            fn table_mut(tables: &mut Tables) -> &mut Table<Self> {
+                &mut tables.$field
+            }
+        })*
+    };
+}
+
+kinds! {}
+
+impl Resources {
+    /// Gives a resource its number. `max` is the most that the process may have, of all kinds
+    /// together.
+    pub(crate) fn add<T: Kind>(&mut self, resource: T, max: usize) -> Result<u64, Fault> {
+        if self.open >= max {
+            return Err(Fault::new(format!(
+                "the process holds {} resources, its limit; one more {} needs others closed",
+                self.open,
+                T::NAME
+            )));
+        }
+        let table = T::table_mut(self.tables.get_or_insert_default());
+        let id = table.next;
+        table.next += 1;
+        table.entries.insert(id, resource);
+        self.open += 1;
+        Ok(id)
+    }
+
+    /// The resource with this number.
+    pub(crate) fn get<T: Kind>(&self, id: u64) -> Result<&T, Fault> {
+        let tables = self.tables.as_deref();
+        tables.and_then(|tables| T::table(tables).entries.get(&id)).ok_or_else(|| unknown::<T>(id))
+    }
+
+    /// The same, to change it.
+    pub(crate) fn get_mut<T: Kind>(&mut self, id: u64) -> Result<&mut T, Fault> {
+        let tables = self.tables.as_deref_mut();
+        tables
+            .and_then(|tables| T::table_mut(tables).entries.get_mut(&id))
+            .ok_or_else(|| unknown::<T>(id))
+    }
+
+    /// Takes a resource away from the process.
+    pub(crate) fn remove<T: Kind>(&mut self, id: u64) -> Result<T, Fault> {
+        let tables = self.tables.as_deref_mut();
+        let taken = tables.and_then(|tables| T::table_mut(tables).entries.remove(&id));
+        let taken = taken.ok_or_else(|| unknown::<T>(id))?;
+        self.open -= 1;
+        Ok(taken)
+    }
+
+    /// How many there are.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+}
+
+#[cold]
+fn unknown<T: Kind>(id: u64) -> Fault {
+    Fault::new(format!("the process has no {} with id {id}", T::NAME))
+}
