@@ -115,6 +115,10 @@ fn cache_directory() -> Option<PathBuf> {
 fn config(arguments: &RunArguments) -> Result<ProcessConfig, Failure> {
     let mut config = ProcessConfig::new(streams::open(arguments).or_fail(Code::Load)?);
     let program = arguments.module.file_name().unwrap_or(arguments.module.as_os_str());
+    // What programs for the older Lunatic count on.
+    config.can_spawn_processes = true;
+    config.can_compile_modules = true;
+    config.can_create_configs = true;
     config.args = vec![program.to_string_lossy().into_owned()];
     config.args.extend(arguments.args.iter().cloned());
     if arguments.env_inherit {

@@ -162,6 +162,9 @@ fn run(bytes: &[u8], is_valid: bool) -> bool {
     let entry = image.function_names().min().unwrap_or("none").to_string();
     let config = ProcessConfig {
         memory_bytes_max: MEMORY_BYTES_MAX,
+        can_spawn_processes: true,
+        can_compile_modules: true,
+        can_create_configs: true,
         ..ProcessConfig::new(Stdio::inherit())
     };
     let node = NodeBuilder::new().workers(2).start().expect("workers");

@@ -1,4 +1,11 @@
-//! What a process is given: arguments, environment, standard streams, limits.
+//! What a process is given: arguments, environment, standard streams, rights, limits.
+//!
+//! A configuration is made by the command line, for the main process, or by a process for its
+//! children (`api/config.rs`): then it is at most what that process has itself, which is checked
+//! whenever something is set. A process keeps the one that it was spawned with, whatever becomes of the
+//! number by which its parent knew it.
+
+mod network;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,8 +17,14 @@ use crate::kept::Kept;
 use crate::net::ListenGrant;
 use crate::stdio::Stdio;
 
+pub(crate) use network::Resolved;
+pub use network::{NetworkRule, NetworkRules, RuleError};
+
 /// What a process of an operating system usually has.
 const DESCRIPTORS_MAX: usize = 1024;
+
+/// By feel: more is a leak, and would be some hundred megabytes.
+const RESOURCES_MAX: usize = 1_000_000;
 
 /// Rights and limits of a process; its children share them unless told otherwise.
 ///
@@ -28,14 +41,31 @@ pub struct ProcessConfig {
     pub listeners: Vec<ListenGrant>,
     /// Where standard input, output and error lead.
     pub stdio: Stdio,
+    /// Where it may listen and connect. Default: nowhere.
+    pub network: NetworkRules,
+    /// Whether it may spawn processes. Default: no.
+    pub can_spawn_processes: bool,
+    /// Whether it may compile modules. Default: no.
+    pub can_compile_modules: bool,
+    /// Whether it may make configurations for its children. Default: no.
+    pub can_create_configs: bool,
     /// Most bytes of linear memory. Default: 4 GiB.
     pub memory_bytes_max: usize,
+    /// Most fuel that it may use, in units of [`FUEL_REDUCTIONS`](Self::FUEL_REDUCTIONS). Default:
+    /// any amount.
+    pub fuel_max: Option<u64>,
     /// Most descriptors that are open at once, those above among them; one more is answered with
     /// error 33 (`mfile`). Default: 1024.
     pub descriptors_max: usize,
+    /// Most resources (channels, sockets, timers, modules, configurations, …) that are open at once.
+    /// Default: 1,000,000.
+    pub resources_max: usize,
 }
 
 impl ProcessConfig {
+    /// What a unit of fuel is: about so many WebAssembly instructions, as in Lunatic 0.13.
+    pub const FUEL_REDUCTIONS: u64 = 100_000;
+
     /// Grants the standard streams only.
     #[must_use]
     pub fn new(stdio: Stdio) -> Self {
@@ -45,8 +75,14 @@ impl ProcessConfig {
             dirs: Vec::new(),
             listeners: Vec::new(),
             stdio,
+            network: NetworkRules::default(),
+            can_spawn_processes: false,
+            can_compile_modules: false,
+            can_create_configs: false,
             memory_bytes_max: MEMORY_BYTES_MAX,
+            fuel_max: None,
             descriptors_max: DESCRIPTORS_MAX,
+            resources_max: RESOURCES_MAX,
         }
     }
 }
@@ -57,7 +93,6 @@ pub(crate) enum ConfigRef {
     /// The main process's, which all inherit that were not given another.
     Main(Kept<ProcessConfig>),
     /// One that was made for it.
-    #[allow(dead_code, reason = "until processes can make configurations")]
     Own(Arc<ProcessConfig>),
 }
 

@@ -25,12 +25,13 @@ mod payload;
 mod process;
 mod ready;
 mod resources;
+mod rights;
 mod stats;
 mod stdio;
 
 pub use api::{HostModule, functions, modules};
 pub use bind::FunctionDoc;
-pub use config::ProcessConfig;
+pub use config::{NetworkRule, NetworkRules, ProcessConfig, RuleError};
 pub use exit::ExitReason;
 pub use fs::{DirAccess, DirGrant, raise_open_files_limit};
 pub use net::ListenGrant;

@@ -31,6 +31,7 @@ use crate::kept::Kept;
 use crate::message::{Mail, Message};
 use crate::node::{NodeInner, RunError};
 use crate::resources::Resources;
+use crate::rights::RightsState;
 use crate::stats::Own;
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
@@ -58,6 +59,7 @@ pub(crate) struct ProcessState {
     pub(crate) channels: ChannelTable,
     pub(crate) errors: ErrorTable,
     pub(crate) resources: Resources,
+    pub(crate) rights: RightsState,
     pub(crate) wait: Wait,
     pub(crate) wasi: WasiState,
     pub(crate) config: ConfigRef,
@@ -197,6 +199,7 @@ impl<'a> Start<'a> {
             channels: ChannelTable::default(),
             errors: ErrorTable::default(),
             resources: Resources::default(),
+            rights: RightsState::default(),
             wait: Wait::default(),
             wasi: WasiState::default(),
             config: self.config,

@@ -9,8 +9,10 @@
 #![allow(dead_code, reason = "until the first interface that has resources")]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::bind::Fault;
+use crate::config::ProcessConfig;
 
 /// The resources of one process.
 #[derive(Debug, Default)]
@@ -61,7 +63,9 @@ macro_rules! kinds {
     };
 }
 
-kinds! {}
+kinds! {
+    configs: Arc<ProcessConfig>, "configuration";
+}
 
 impl Resources {
     /// Gives a resource its number. `max` is the most that the process may have, of all kinds

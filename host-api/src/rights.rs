@@ -1,0 +1,98 @@
+//! Rights, as host functions ask for them.
+//!
+//! A right is checked in the host call itself, against the configuration of the process that calls.
+//! What is refused is answered with the interface's own error, and logged once for each process: a
+//! guest that tries again and again says nothing new.
+
+#![allow(dead_code, reason = "until sockets can be made")]
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::config::Resolved;
+use crate::process::ProcessState;
+
+/// Something that the process may not do; its text says what, and what would allow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Denied(Box<str>);
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What of its rights a process has used.
+#[derive(Debug, Default)]
+pub(crate) struct RightsState {
+    resolved: Option<Box<Resolved>>,
+    /// The log has been told that something was denied.
+    is_logged: bool,
+}
+
+impl ProcessState {
+    /// Before a connection to this address, or a datagram. The address is what the system will be
+    /// given, as the very last thing before.
+    pub(crate) fn may_connect(&mut self, to: SocketAddr) -> Result<(), Denied> {
+        let rules = &self.config.network;
+        let by_name =
+            || self.rights.resolved.as_ref().is_some_and(|all| all.may_connect(rules, to));
+        if rules.may_connect(to) || by_name() {
+            return Ok(());
+        }
+        Err(self.denied(format!(
+            "the process may not connect to {to}; \
+             lunatic run --allow-net connect:{to} would allow it"
+        )))
+    }
+
+    /// Before a socket listens at this address.
+    pub(crate) fn may_listen(&mut self, at: SocketAddr) -> Result<(), Denied> {
+        let rules = &self.config.network;
+        let by_name = || self.rights.resolved.as_ref().is_some_and(|all| all.may_listen(rules, at));
+        if rules.may_listen(at) || by_name() {
+            return Ok(());
+        }
+        Err(self.denied(format!(
+            "the process may not listen at {at}; lunatic run --allow-net listen:{at} would allow it"
+        )))
+    }
+
+    /// Before a socket for datagrams is bound to this address. One whose port the system chooses is
+    /// what a client has: it needs the right to connect somewhere, and each datagram is checked.
+    pub(crate) fn may_bind_datagrams(&mut self, at: SocketAddr) -> Result<(), Denied> {
+        if at.port() == 0 && self.config.network.may_connect_somewhere() {
+            return Ok(());
+        }
+        self.may_listen(at)
+    }
+
+    /// Before the addresses of a name are looked up. After it, [`Self::resolved`].
+    pub(crate) fn may_resolve(&mut self, host: &str) -> Result<(), Denied> {
+        if host.parse::<std::net::IpAddr>().is_ok() || self.config.network.may_resolve() {
+            return Ok(());
+        }
+        Err(self.denied(format!(
+            "the process may not look up \"{host}\", as it may not use the network; \
+             lunatic run --allow-net connect:{host}:* would allow it"
+        )))
+    }
+
+    /// The runtime has found these addresses for a name: what the rules say about the name holds for
+    /// them.
+    pub(crate) fn resolved(&mut self, host: &str, found: &[SocketAddr]) {
+        let rules = &self.config.network;
+        if rules.names(host) {
+            self.rights.resolved.get_or_insert_default().note(rules, host, found);
+        }
+    }
+
+    /// Refuses something, and logs it if it is the first thing that this process is refused.
+    #[cold]
+    pub(crate) fn denied(&mut self, what: String) -> Denied {
+        if !std::mem::replace(&mut self.rights.is_logged, true) {
+            tracing::info!("process {}: denied: {what}", self.pid());
+        }
+        Denied(what.into())
+    }
+}
