@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use lunatic_engine::standalone::Standalone;
 use lunatic_engine::{
-    Compiler, CompilerOptions, HostFunctions, Image, Limits, MEMORY_BYTES_MAX, MemoryPool, RawValue,
+    Compiler, CompilerOptions, Form, HostFunctions, Image, Limits, MEMORY_BYTES_MAX, MemoryPool,
+    RawValue,
 };
 use lunatic_host_api::NodeBuilder;
 
@@ -89,7 +90,8 @@ fn main() {
 }
 
 fn instance(metering: bool) -> Standalone {
-    let options = CompilerOptions { metering, ..CompilerOptions::default() };
+    let form = Form { yields: metering, ..Form::default() };
+    let options = CompilerOptions { form, ..CompilerOptions::default() };
     let compiled = Compiler::new(options).compile(KERNELS.as_bytes()).expect("a valid module");
     let image = Image::new(compiled, &HostFunctions::default()).expect("no imports");
     let limits = Limits { memory_bytes_max: MEMORY_BYTES_MAX, slice: NodeBuilder::SLICE };

@@ -4,10 +4,11 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use lunatic_engine::{Cache, Compiled, Compiler, CompilerOptions, Image};
+use lunatic_engine::{Cache, Compiler, CompilerOptions, Form, Image, Module};
 use lunatic_host_api::{
     ExitReason, Node, NodeBuilder, ProcessConfig, functions, raise_open_files_limit,
 };
@@ -25,14 +26,17 @@ const FRAMES_SHOWN: usize = 32;
 /// Runs a program to its end.
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let image = load(arguments)?;
+    let builder = builder(arguments);
+    let module = load(arguments, builder.form())?;
     tracing::info!("loaded \"{}\" in {:.1?}", arguments.module.display(), begun.elapsed());
     let config = config(arguments)?;
     let stdio = config.stdio.clone();
-    let node = start(arguments)?;
+    // Many processes have many files; each has a limit of its own.
+    raise_open_files_limit();
+    let node = builder.start().or_fail(Code::Internal)?;
     stop_on_ctrl_c(&node)?;
     let observer = arguments.stats.map(|format| (format, node.observer()));
-    let reason = node.run(&image, config, ENTRY).or_fail(Code::Load)?;
+    let reason = node.run(&module, config, ENTRY).or_fail(Code::Load)?;
     tracing::info!("the main process {reason}, {:.1?} after the start", begun.elapsed());
     let code = if stdio.broken_pipe() {
         Code::Success
@@ -47,18 +51,22 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
 }
 
 /// Reads, compiles (or finds in the cache) and links the module.
-fn load(arguments: &RunArguments) -> Result<Image, Failure> {
+fn load(arguments: &RunArguments, form: Form) -> Result<Module, Failure> {
     let path = &arguments.module;
     let name = path.display();
     let bytes =
         fs::read(path).with_context(|| format!("cannot read \"{name}\"")).or_fail(Code::Load)?;
-    let compiled = compile(arguments, path, &bytes)
+    check_text(path, &bytes)
         .with_context(|| format!("cannot load \"{name}\""))
         .or_fail(Code::Load)?;
-    let image = Image::new(compiled, &functions())
+    let module = Module::new(bytes, compiler(arguments), Arc::new(functions()));
+    let line = progress::Line::new();
+    let image = module
+        .make_with(form, line.as_ref().map(progress::Line::progress))
         .with_context(|| format!("cannot load \"{name}\""))
         .or_fail(Code::Load)?;
-    let entry = image.function(ENTRY).ok_or_else(|| no_entry(path, &image)).or_fail(Code::Load)?;
+    drop(line);
+    let entry = image.function(ENTRY).ok_or_else(|| no_entry(path, image)).or_fail(Code::Load)?;
     let ty = image.function_type(entry);
     if !ty.params().is_empty() || !ty.results().is_empty() {
         let error = anyhow!(
@@ -67,7 +75,7 @@ fn load(arguments: &RunArguments) -> Result<Image, Failure> {
         );
         return Err(error).or_fail(Code::Load);
     }
-    Ok(image)
+    Ok(module)
 }
 
 fn no_entry(path: &Path, image: &Image) -> anyhow::Error {
@@ -85,22 +93,21 @@ fn no_entry(path: &Path, image: &Image) -> anyhow::Error {
     )
 }
 
-fn compile(arguments: &RunArguments, path: &Path, bytes: &[u8]) -> anyhow::Result<Compiled> {
-    let mut compiler = Compiler::new(CompilerOptions::default());
-    if !arguments.no_cache
-        && let Some(cache) = cache_directory().and_then(Cache::open)
-    {
-        compiler = compiler.with_cache(cache);
+fn compiler(arguments: &RunArguments) -> Compiler {
+    let compiler = Compiler::new(CompilerOptions::default());
+    let cache = if arguments.no_cache { None } else { cache_directory().and_then(Cache::open) };
+    match cache {
+        Some(cache) => compiler.with_cache(cache),
+        None => compiler,
     }
-    let line = progress::Line::new();
-    if let Some(line) = &line {
-        compiler = compiler.with_progress(line.progress());
-    }
+}
+
+fn check_text(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let is_text = path.extension().is_some_and(|extension| extension == "wat");
     if is_text && !bytes.is_ascii() && std::str::from_utf8(bytes).is_err() {
         anyhow::bail!("a .wat file is UTF-8 text, this one is not");
     }
-    Ok(compiler.compile(bytes)?)
+    Ok(())
 }
 
 /// `$XDG_CACHE_HOME/lunatic/modules`, or the same under `~/.cache`.
@@ -145,9 +152,7 @@ fn config(arguments: &RunArguments) -> Result<ProcessConfig, Failure> {
     Ok(config)
 }
 
-fn start(arguments: &RunArguments) -> Result<Node, Failure> {
-    // Many processes have many files; each has a limit of its own.
-    raise_open_files_limit();
+fn builder(arguments: &RunArguments) -> NodeBuilder {
     let mut builder = NodeBuilder::new().message_bytes_max(arguments.max_message);
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers.get());
@@ -158,7 +163,7 @@ fn start(arguments: &RunArguments) -> Result<Node, Failure> {
     if arguments.without_guard_marks {
         builder = builder.without_guard_marks();
     }
-    builder.start().or_fail(Code::Internal)
+    builder
 }
 
 /// The first Ctrl-C ends all processes in order, the second one everything at once.

@@ -10,13 +10,13 @@
 //! from another starting point with `LUNATIC_FUZZ_SEED`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
-use lunatic_engine::{Compiler, Image, OptLevel};
+use lunatic_engine::{Compiler, FormError, Module, OptLevel};
 use lunatic_host_api::{ExitReason, NodeBuilder, ProcessConfig, Stdio, functions};
-use wasm_smith::{Config, Module};
+use wasm_smith::Config;
 
 /// How long a module that loads may run before it is stopped.
 const RUN: Duration = Duration::from_millis(20);
@@ -99,7 +99,9 @@ fn generate(random: &mut Random) -> Vec<u8> {
         wide_arithmetic_enabled: false,
         ..Config::default()
     };
-    Module::new(config, &mut Unstructured::new(&bytes)).expect("enough bytes").to_bytes()
+    wasm_smith::Module::new(config, &mut Unstructured::new(&bytes))
+        .expect("enough bytes")
+        .to_bytes()
 }
 
 /// A module that imports all of our functions, for wasm-smith to choose from.
@@ -150,15 +152,17 @@ fn run(bytes: &[u8], is_valid: bool) -> bool {
         opt_level: OptLevel::None,
         ..lunatic_engine::CompilerOptions::default()
     };
-    let compiled = match Compiler::new(options).compile(bytes) {
-        Ok(compiled) => compiled,
-        Err(error) => {
+    let module = Module::new(bytes, Compiler::new(options), Arc::new(functions()));
+    let builder = NodeBuilder::new().workers(2);
+    let image = match module.make(builder.form()) {
+        Ok(image) => image,
+        Err(FormError::Load(error)) => {
             assert!(!error.is_compiler_bug(), "{error}");
             assert!(!is_valid || !error.is_invalid(), "{error}");
             return false;
         }
+        Err(_) => return false,
     };
-    let Ok(image) = Image::new(compiled, &functions()) else { return false };
     let entry = image.function_names().min().unwrap_or("none").to_string();
     let config = ProcessConfig {
         memory_bytes_max: MEMORY_BYTES_MAX,
@@ -167,7 +171,7 @@ fn run(bytes: &[u8], is_valid: bool) -> bool {
         can_create_configs: true,
         ..ProcessConfig::new(Stdio::inherit())
     };
-    let node = NodeBuilder::new().workers(2).start().expect("workers");
+    let node = builder.start().expect("workers");
     let stopper = node.stopper();
     let (done, watched) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
@@ -175,7 +179,7 @@ fn run(bytes: &[u8], is_valid: bool) -> bool {
         let _ = watched.recv_timeout(RUN);
         stopper.stop();
     });
-    let reason = node.run(&image, config, &entry);
+    let reason = node.run(&module, config, &entry);
     drop(done);
     watch.join().expect("the watch does not panic");
     if let Ok(ExitReason::HostBug { message }) = reason {

@@ -29,6 +29,7 @@ use wasmer_types::{
 };
 
 use crate::cache::{Cache, Key};
+use crate::forms::{Form, MemoryForm};
 use crate::meter::{self, Meter};
 use crate::validate::{self, LoadError, LoadErrorKind};
 
@@ -51,8 +52,8 @@ pub enum OptLevel {
 /// What decides the machine code of a module. Two sets of options never share a cached module.
 #[derive(Clone, Debug)]
 pub struct CompilerOptions {
-    /// Adds yield points, without which a process that loops is never interrupted. Default: true.
-    pub metering: bool,
+    /// Default: the form that runs everywhere.
+    pub form: Form,
     /// Default: [`OptLevel::Speed`].
     pub opt_level: OptLevel,
     /// Threads that compile. Default: the cores this process may use. Does not change the code.
@@ -62,7 +63,7 @@ pub struct CompilerOptions {
 impl Default for CompilerOptions {
     fn default() -> Self {
         Self {
-            metering: true,
+            form: Form::default(),
             opt_level: OptLevel::default(),
             threads: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
         }
@@ -92,6 +93,7 @@ pub struct Compiled {
     // Dropped before the engine that holds the code it points into.
     artifact: Artifact,
     _engine: Engine,
+    form: Form,
     reductions_global: Option<GlobalIndex>,
 }
 
@@ -105,10 +107,10 @@ impl fmt::Debug for Compiled {
 }
 
 impl Compiled {
-    pub(crate) fn new(artifact: Artifact, engine: Engine, metering: bool) -> Self {
+    pub(crate) fn new(artifact: Artifact, engine: Engine, form: Form) -> Self {
         let reductions_global =
-            if metering { meter::reductions_global(artifact.module_info()) } else { None };
-        Self { artifact, _engine: engine, reductions_global }
+            if form.yields { meter::reductions_global(artifact.module_info()) } else { None };
+        Self { artifact, _engine: engine, form, reductions_global }
     }
 
     /// Functions, signatures, data initializers: what wasmer made.
@@ -116,12 +118,17 @@ impl Compiled {
         &self.artifact
     }
 
-    /// What the module declares, with the global that metering added.
+    /// What the module declares, with the global that yield points added.
     pub(crate) fn module(&self) -> &ModuleInfo {
         self.artifact.module_info()
     }
 
-    /// The `i64` global that counts reductions down, when compiled with metering.
+    /// What it was compiled for.
+    pub(crate) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The `i64` global that counts reductions down, when compiled with yield points.
     pub(crate) fn reductions_global(&self) -> Option<GlobalIndex> {
         self.reductions_global
     }
@@ -143,6 +150,12 @@ impl Compiler {
     #[must_use]
     pub fn with_progress(self, progress: Progress) -> Self {
         Self { progress: Some(progress), ..self }
+    }
+
+    /// The same compiler with other options.
+    #[must_use]
+    pub fn with_options(&self, options: CompilerOptions) -> Self {
+        Self { options, ..self.clone() }
     }
 
     /// What this compiler was made with.
@@ -195,9 +208,9 @@ impl Compiler {
             include_str!("validate/features.rs"),
         ];
         let target = Target::default();
-        let CompilerOptions { metering, opt_level, threads: _ } = &self.options;
+        let CompilerOptions { form, opt_level, threads: _ } = &self.options;
         let decisions = format!(
-            "{} {} {:?} {metering} {opt_level:?}",
+            "{} {} {:?} {form:?} {opt_level:?}",
             wasmer_compiler::VERSION,
             target.triple(),
             target.cpu_features(),
@@ -217,7 +230,7 @@ impl Compiler {
             unsafe { Artifact::deserialize(&engine, payload.into()) }
         }));
         match revived {
-            Ok(Ok(artifact)) => Some(Compiled::new(artifact, engine, self.options.metering)),
+            Ok(Ok(artifact)) => Some(Compiled::new(artifact, engine, self.options.form)),
             Ok(Err(error)) => {
                 tracing::warn!("cannot use a cached module, compiling it again: {error}");
                 None
@@ -239,11 +252,12 @@ impl Compiler {
             bytes
         };
         let validated = validate::validate(bytes)?;
-        let meter = self.options.metering.then(|| Arc::new(Meter::new(validated.costs)));
+        let meter = self.options.form.yields.then(|| Arc::new(Meter::new(validated.costs)));
         let engine = self.engine(meter);
         let progress = self.progress.clone().map(progress_callback);
-        let artifact = Artifact::new(&engine, bytes, &Layout, progress).map_err(explain)?;
-        Ok(Compiled::new(artifact, engine, self.options.metering))
+        let artifact = Artifact::new(&engine, bytes, &Layout(self.options.form.memory), progress)
+            .map_err(explain)?;
+        Ok(Compiled::new(artifact, engine, self.options.form))
     }
 
     /// An engine that compiles with our options, for one module.
@@ -354,15 +368,19 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 /// How compiled code sees memories and tables. The rest of the trait is for wasmer's own instances,
 /// which we never make.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout;
+pub(crate) struct Layout(MemoryForm);
 
 const NOT_WASMER: &str = "lunatic lays out its instances itself";
 
 impl Tunables for Layout {
-    /// Explicit bounds checks, no guard pages: the only style in which a memory may be a slot of
-    /// any size.
     fn memory_style(&self, _memory: &MemoryType) -> MemoryStyle {
-        MemoryStyle::Dynamic { offset_guard_size: 0 }
+        match self.0 {
+            // Explicit bounds checks, no guard pages: the only style in which a memory may be a slot
+            // of any size. Guarded memories are not there yet, and nobody asks for them.
+            MemoryForm::Dense | MemoryForm::Guarded => {
+                MemoryStyle::Dynamic { offset_guard_size: 0 }
+            }
+        }
     }
 
     fn table_style(&self, _table: &TableType) -> TableStyle {

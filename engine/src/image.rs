@@ -23,6 +23,7 @@ use crate::builtins;
 use crate::code_map::Registration;
 use crate::compile::Compiled;
 use crate::data::InitialData;
+use crate::forms::Form;
 use crate::instance::HEADER_BYTES;
 use crate::link::{HostFunctions, LinkError};
 use crate::memory::PAGE_BYTES;
@@ -67,7 +68,7 @@ pub(crate) struct ImageInner {
 /// Where things are in a block, in bytes from its start.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
-    /// From the `VMContext`; `NOWHERE` without metering.
+    /// From the `VMContext`; `NOWHERE` in code without yield points.
     reductions_offset: usize,
     dropped: usize,
     data_bits: u32,
@@ -158,10 +159,16 @@ impl Image {
         &module.signatures[wasmer_types::SignatureIndex::from_u32(function.signature)]
     }
 
+    /// What its code was compiled for.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.0.compiled.form()
+    }
+
     /// The function that runs before any other in each instance.
     #[must_use]
     pub fn start(&self) -> Option<Callable> {
-        self.0.start
+        self.0.start()
     }
 
     /// Names of the exported functions.
@@ -231,6 +238,10 @@ impl Image {
 }
 
 impl ImageInner {
+    pub(crate) fn start(&self) -> Option<Callable> {
+        self.start
+    }
+
     pub(crate) fn table_count(&self) -> usize {
         self.layout.table_count
     }

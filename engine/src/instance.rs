@@ -295,6 +295,14 @@ impl Instance {
         BoundCall { vmctx: self.vmctx(), function }
     }
 
+    /// The function that runs before any other, if the module has one.
+    #[must_use]
+    pub fn start(&self) -> Option<BoundCall> {
+        // SAFETY: the header lives as long as the instance.
+        let start = unsafe { self.header.as_ref() }.image().start();
+        start.map(|start| self.bind(start))
+    }
+
     /// Reductions used so far.
     #[must_use]
     pub fn reductions_used(&self) -> u64 {

@@ -4,6 +4,7 @@
 //!
 //! 1. `validate` refuses what is not supported, with its name and offset;
 //! 2. `compile` (with the yield points of `meter`) makes machine code, or `cache` finds it on disk;
+//!    `forms` keeps what a module was compiled to;
 //! 3. `image` binds it to the host's functions (`link`) and lays out the block of an instance;
 //! 4. `instance` stamps that block for each process and calls into it;
 //! 5. `builtins` are what compiled code calls back; `signals` and `traps` are how it fails.
@@ -17,6 +18,7 @@ mod cache;
 mod code_map;
 mod compile;
 mod data;
+mod forms;
 mod image;
 mod instance;
 mod link;
@@ -33,6 +35,7 @@ mod validate;
 pub use abi::VmCtx;
 pub use cache::Cache;
 pub use compile::{Compiled, Compiler, CompilerOptions, OptLevel, Progress};
+pub use forms::{Form, FormError, MemoryForm, Module};
 pub use image::{Callable, ExportedFunction, Image};
 pub use instance::{
     BoundCall, EXIT_FRAME_POINTER_BELOW, EXIT_STACK_POINTER_BELOW, Hooks, Instance,

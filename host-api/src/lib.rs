@@ -15,6 +15,7 @@ mod api;
 mod bind;
 mod config;
 mod exit;
+mod forms;
 mod fs;
 mod kept;
 mod memory;

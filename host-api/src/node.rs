@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lunatic_engine::signals::{self, FiberAtFault};
-use lunatic_engine::{Image, InstantiateError, MemoryPool};
+use lunatic_engine::{Form, FormError, InstantiateError, MemoryPool, Module};
 use lunatic_scheduler::{
     BlockingError, Builder, Guard, Handle, Job, Pid, Runtime, SpawnError, StartError,
     TrapHandlerRegs, current_fiber,
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
+use crate::forms::{FormsInMaking, ModuleRef};
 use crate::kept::Kept;
 use crate::payload;
 use crate::process::{Entry, Params, ProcessState, Start};
@@ -39,6 +40,9 @@ pub enum RunError {
     /// The process's instance could not be made.
     #[error("cannot spawn a process: {0}")]
     Instantiate(#[from] InstantiateError),
+    /// The module cannot be compiled for the process.
+    #[error("cannot compile the module for the process: {0}")]
+    Form(#[from] FormError),
 }
 
 /// Settings of a run.
@@ -47,6 +51,7 @@ pub struct NodeBuilder {
     scheduler: Builder,
     message_bytes_max: usize,
     slice: i64,
+    form: Form,
 }
 
 impl Default for NodeBuilder {
@@ -71,6 +76,7 @@ impl NodeBuilder {
             scheduler: Builder::new(),
             message_bytes_max: Self::MESSAGE_BYTES_MAX,
             slice: Self::SLICE,
+            form: Form::default(),
         }
     }
 
@@ -114,6 +120,12 @@ impl NodeBuilder {
         self
     }
 
+    /// The form in which processes run a module if they need nothing special.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -126,6 +138,8 @@ impl NodeBuilder {
             memory: Arc::clone(&memory),
             message_bytes_max: self.message_bytes_max,
             slice: self.slice,
+            form: self.form,
+            forms: FormsInMaking::default(),
             reactor: Reactor::default(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
@@ -138,7 +152,7 @@ impl NodeBuilder {
         let runtime = Runtime::start(&scheduler)?;
         let known = node.handle.set(runtime.handle().clone());
         assert!(known.is_ok(), "the handle is set once, here");
-        let held = Box::new(Held { node, image: OnceLock::new(), config: OnceLock::new() });
+        let held = Box::new(Held { node, module: OnceLock::new(), config: OnceLock::new() });
         Ok(Node { runtime, held })
     }
 }
@@ -153,7 +167,7 @@ pub struct Node {
 /// What processes refer to without counting (`Kept`). Boxed, so that it stays where it is.
 struct Held {
     node: Arc<NodeInner>,
-    image: OnceLock<Image>,
+    module: OnceLock<Module>,
     config: OnceLock<ProcessConfig>,
 }
 
@@ -170,13 +184,13 @@ impl Stopper {
 }
 
 impl Node {
-    /// Runs `entry` of an image as the main process and waits for its end, which ends all others.
+    /// Runs `entry` of a module as the main process and waits for its end, which ends all others.
     ///
     /// # Errors
-    /// When the main process cannot be made.
+    /// When the main process cannot be made, or the module not in the form that it needs.
     pub fn run(
         self,
-        image: &Image,
+        module: &Module,
         config: ProcessConfig,
         entry: &str,
     ) -> Result<ExitReason, RunError> {
@@ -185,11 +199,20 @@ impl Node {
         // SAFETY: boxed, set once, and dropped after the runtime, which has ended every process.
         let node = unsafe { Kept::new(&held.node) };
         // SAFETY: as above.
-        let image = unsafe { Kept::new(held.image.get_or_init(|| image.clone())) };
+        let module = unsafe { Kept::new(held.module.get_or_init(|| module.clone())) };
         // SAFETY: as above.
         let config = unsafe { Kept::new(held.config.get_or_init(|| config)) };
+        let image = match module.get().make(node.form_for(&config)) {
+            // SAFETY: as above; the module keeps its forms.
+            Ok(image) => unsafe { Kept::new(image) },
+            Err(error) => {
+                self.runtime.shutdown_and_join();
+                return Err(error.into());
+            }
+        };
         let start = Start {
             node,
+            module: ModuleRef::Main(module),
             image,
             config: ConfigRef::Main(config),
             entry: Entry::new(image.get(), entry.as_bytes(), [].into_iter(), Params::new()),
@@ -233,6 +256,8 @@ pub(crate) struct NodeInner {
     pub(crate) memory: Arc<MemoryPool>,
     pub(crate) message_bytes_max: usize,
     pub(crate) slice: i64,
+    form: Form,
+    pub(crate) forms: FormsInMaking,
     /// For processes that wait for sockets.
     pub(crate) reactor: Reactor,
     /// How the main process ended.
@@ -250,6 +275,13 @@ impl NodeInner {
     /// The scheduler.
     pub(crate) fn handle(&self) -> &Handle<ProcessState> {
         self.handle.get().expect("set before the first process")
+    }
+
+    /// The form of a module that a process with this configuration runs.
+    #[inline]
+    pub(crate) fn form_for(&self, _config: &ProcessConfig) -> Form {
+        // A limit of fuel will ask for yield points here.
+        self.form
     }
 
     /// The main process has ended: so does the run.

@@ -27,6 +27,7 @@ use crate::api::wasi::WasiState;
 use crate::bind::{Call, ShortCalls};
 use crate::config::ConfigRef;
 use crate::exit::ExitReason;
+use crate::forms::ModuleRef;
 use crate::kept::Kept;
 use crate::message::{Mail, Message};
 use crate::node::{NodeInner, RunError};
@@ -63,7 +64,7 @@ pub(crate) struct ProcessState {
     pub(crate) wait: Wait,
     pub(crate) wasi: WasiState,
     pub(crate) config: ConfigRef,
-    pub(crate) image: Kept<Image>,
+    pub(crate) module: ModuleRef,
     pub(crate) node: Kept<Arc<NodeInner>>,
 }
 
@@ -123,6 +124,8 @@ pub(crate) struct Wait {
     pub(crate) searched: bool,
     /// The process only wants to let others run.
     pub(crate) yields: bool,
+    /// It has been added to those that wait for a form of a module.
+    pub(crate) form_asked: bool,
 }
 
 impl Wait {
@@ -141,6 +144,8 @@ impl Wait {
 /// A process that is to be made.
 pub(crate) struct Start<'a> {
     pub(crate) node: Kept<Arc<NodeInner>>,
+    pub(crate) module: ModuleRef,
+    /// One of the module's forms.
     pub(crate) image: Kept<Image>,
     pub(crate) config: ConfigRef,
     pub(crate) entry: Entry,
@@ -184,7 +189,7 @@ impl<'a> Start<'a> {
         block: NonNull<u8>,
     ) -> ProcessState {
         // SAFETY: the block is the process's own part of its slot until `ended` has dropped the
-        // state; the node keeps image and pool; the hooks below take the state's address as their
+        // state, which holds the image's module; the node keeps the pool; the hooks below take the state's address as their
         // owner.
         let instance = unsafe { prepared.place(block, me.program().cast(), &HOOKS) };
         ProcessState {
@@ -203,7 +208,7 @@ impl<'a> Start<'a> {
             wait: Wait::default(),
             wasi: WasiState::default(),
             config: self.config,
-            image: self.image,
+            module: self.module,
             node: self.node,
         }
     }
@@ -249,7 +254,7 @@ fn run_body(process: Process<ProcessState>) {
     // SAFETY: the process's own fiber, which nobody visits now; the reference ends before the guest
     // runs.
     let state = unsafe { &mut *process.program() };
-    let start = state.image.start().map(|start| state.instance.bind(start));
+    let start = state.instance.start();
     let Some(function) = state.entry.function else {
         let message = state.entry.error.take().map(String::from).unwrap_or_default();
         return state.end(ExitReason::Entry { message });
@@ -439,6 +444,7 @@ impl Call<'_, '_> {
             wait.deadline = None;
             wait.searched = false;
             wait.yields = false;
+            wait.form_asked = false;
         }
     }
 }

@@ -58,8 +58,9 @@ fn the_reductions_global_comes_last_and_is_not_exported() {
 }
 
 #[test]
-fn without_metering_nothing_is_added() {
-    let options = CompilerOptions { metering: false, ..CompilerOptions::default() };
+fn without_yield_points_nothing_is_added() {
+    let form = Form { yields: false, ..Form::default() };
+    let options = CompilerOptions { form, ..CompilerOptions::default() };
     let compiled = Compiler::new(options).compile(b"(module (func (loop (br 0))))");
     let compiled = compiled.expect("valid");
     assert_eq!(compiled.reductions_global(), None);
@@ -171,7 +172,8 @@ fn options_and_content_decide_the_key_and_threads_do_not() {
     let plain = key(|_| {}, b"a");
     assert_eq!(plain, key(|options| options.threads = NonZero::<usize>::MIN, b"a"));
     assert_ne!(plain, key(|_| {}, b"b"));
-    assert_ne!(plain, key(|options| options.metering = false, b"a"));
+    assert_ne!(plain, key(|options| options.form.yields = false, b"a"));
+    assert_ne!(plain, key(|options| options.form.memory = MemoryForm::Guarded, b"a"));
     assert_ne!(plain, key(|options| options.opt_level = OptLevel::None, b"a"));
 }
 

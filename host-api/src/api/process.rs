@@ -37,7 +37,7 @@ host_functions! {
     fn spawn(
         call, link: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
-    ) -> Result<u32, Fault> {
+    ) -> Poll<Result<u32, Fault>> {
         own_only(link, config_id, module_id)?;
         spawn_process(call, (func_str_ptr, func_str_len), (params_ptr, params_len), id_ptr, false)
     }
@@ -47,7 +47,7 @@ host_functions! {
     fn spawn_with_message(
         call, link: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
-    ) -> Result<u32, Fault> {
+    ) -> Poll<Result<u32, Fault>> {
         own_only(link, config_id, module_id)?;
         call.state.scratch()?;
         spawn_process(call, (func_str_ptr, func_str_len), (params_ptr, params_len), id_ptr, true)
@@ -111,29 +111,47 @@ fn spawn_process(
     (params_ptr, params_len): (Ptr, u32),
     id_ptr: Ptr,
     with_message: bool,
-) -> Result<u32, Fault> {
+) -> Poll<Result<u32, Fault>> {
     let name = call.memory.slice(name_ptr, name_len)?;
     let records = records(call.memory.slice(params_ptr, params_len)?)?;
     let params = records.clone().map(|record| record.1).collect();
     let types = records.map(|record| record.0);
-    let entry = Entry::new(&call.state.image, name, types, params);
     // Checked before there is a process whose id could not be told.
     call.memory.slice_mut(id_ptr, 8)?;
+    let (module, config) = (call.state.module.clone(), call.state.config.clone());
+    let form = call.state.node.form_for(&config);
+    let Poll::Ready(image) = call.image(&module, form) else { return Poll::Pending };
+    let image = match image {
+        Ok(image) => image,
+        Err(message) => return spawned(call, id_ptr, Err(message)),
+    };
+    let entry = Entry::new(&image, name, types, params);
     let start = Start {
         node: call.state.node,
-        image: call.state.image,
-        config: call.state.config.clone(),
+        module,
+        image,
+        config,
         entry,
         first_message: with_message.then_some(&mut call.state.scratch),
         is_main: false,
     };
-    let (status, id) = match start.on_worker(call.worker) {
+    let result = start.on_worker(call.worker).map_err(|error| error.to_string());
+    spawned(call, id_ptr, result)
+}
+
+/// Tells the guest what has become of its spawn.
+fn spawned(
+    call: &mut Call<'_, '_>,
+    id_ptr: Ptr,
+    result: Result<Pid, String>,
+) -> Poll<Result<u32, Fault>> {
+    let (status, id) = match result {
         Ok(pid) => (0, pid.as_u64()),
-        Err(error) => (1, call.state.errors.add(error.to_string())?),
+        Err(message) => (1, call.state.errors.add(message)?),
     };
     call.memory.write_u64(id_ptr, id)?;
     call.state.charge(SPAWN_REDUCTIONS);
-    Ok(status)
+    Poll::Ready(Ok(status))
 }
 
 /// Types and values of parameters. All records are checked before the first is given out.
