@@ -15,7 +15,8 @@ pub(crate) enum Code {
     Internal,
     /// Ended by Ctrl-C (128 + SIGINT).
     Interrupted,
-    /// The main process trapped: as an abort looks (128 + SIGABRT).
+    /// The main process failed: it trapped, hit a limit, or died with a link: as an abort looks (128 +
+    /// SIGABRT).
     Trap,
     /// The main process was killed by another (128 + SIGKILL).
     Killed,
@@ -42,8 +43,15 @@ impl Code {
         match reason {
             ExitReason::Returned => Self::Success,
             ExitReason::Code(code) => Self::Guest(*code),
-            ExitReason::Trap { .. } | ExitReason::Fault { .. } => Self::Trap,
-            ExitReason::Killed => Self::Killed,
+            ExitReason::Trap { .. }
+            | ExitReason::Fault { .. }
+            | ExitReason::Linked { .. }
+            | ExitReason::OutOfMemory { .. }
+            | ExitReason::OutOfFuel { .. }
+            | ExitReason::StackOverflow { .. }
+            | ExitReason::MessageLimit { .. }
+            | ExitReason::NoProcess => Self::Trap,
+            ExitReason::Killed { .. } => Self::Killed,
             ExitReason::Shutdown => Self::Interrupted,
             ExitReason::HostBug { .. } => Self::Internal,
             ExitReason::Entry { .. } => Self::Load,

@@ -3,8 +3,8 @@
 //! Read in this order: `node` (what all processes of a run share), `process` (one process: the
 //! scheduler's program, the engine's owner of an instance), `bind` (how a Rust function becomes an
 //! import), `memory` (checked access to a guest's memory), then one file for each interface under
-//! `api/`. `message` and `exit` are what processes exchange and how they end; `stdio`, `fs` and `net`
-//! are the world outside, `ready` waits for it.
+//! `api/`. `message` and `exit` are what processes exchange and how they end, `ties` and `registry` whom
+//! that concerns; `stdio`, `fs` and `net` are the world outside, `ready` waits for it.
 //!
 //! A host function borrows its process for one call on the worker's own stack. One that must wait
 //! is a poll: it answers `Poll::Pending` after it has registered for what it waits for, and is
@@ -25,15 +25,17 @@ mod node;
 mod payload;
 mod process;
 mod ready;
+mod registry;
 mod resources;
 mod rights;
 mod stats;
 mod stdio;
+mod ties;
 
 pub use api::{HostModule, functions, modules};
 pub use bind::FunctionDoc;
 pub use config::{NetworkRule, NetworkRules, ProcessConfig, RuleError};
-pub use exit::ExitReason;
+pub use exit::{Cause, ExitReason};
 pub use fs::{DirAccess, DirGrant, raise_open_files_limit};
 pub use net::ListenGrant;
 pub use node::{Node, NodeBuilder, RunError};

@@ -1,11 +1,13 @@
-//! What travels between processes: bytes with a tag, and handles of resources.
+//! What travels between processes: bytes with a tag, and handles of resources. And notices, which the
+//! runtime puts into a mailbox when a process has ended.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use lunatic_scheduler::channel::Channel;
-use lunatic_scheduler::{Envelope, Worker};
+use lunatic_scheduler::{Envelope, Pid, Worker};
 
+use crate::exit::Cause;
 use crate::kept::Kept;
 use crate::node::NodeInner;
 use crate::payload::Payload;
@@ -22,19 +24,63 @@ pub(crate) struct Message {
     pub(crate) tag: i64,
     /// What the guest wrote.
     pub(crate) data: Payload,
+    /// One word in every message for what few have.
+    extras: Option<Box<Extras>>,
+}
+
+#[derive(Debug, Default)]
+struct Extras {
     /// What the guest attached; taken ones leave a hole so that indices stay.
-    #[allow(clippy::box_collection, reason = "one word in every message instead of three")]
-    pub(crate) resources: Option<Box<Vec<Option<Resource>>>>,
+    resources: Vec<Option<Resource>>,
+    /// It is not a guest's message at all.
+    notice: Option<Notice>,
+}
+
+/// News of an end, for who has linked or monitored the process.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    /// Who has ended.
+    pub(crate) process: Pid,
+    /// It was a link, with this tag; `None`: it was monitored.
+    pub(crate) tag: Option<i64>,
+    /// It died with this link.
+    pub(crate) link: Option<Pid>,
+    pub(crate) cause: Arc<Cause>,
 }
 
 impl Message {
     fn new() -> Self {
-        Self { tag: 0, data: Payload::default(), resources: None }
+        Self { tag: 0, data: Payload::default(), extras: None }
     }
 
     /// An empty message in a used envelope, if there is one.
     pub(crate) fn envelope(worker: &Worker<'_, ProcessState>) -> Mail {
         worker.used_envelope().unwrap_or_else(|| Mail::new(Self::new()))
+    }
+
+    /// A notice, in an envelope.
+    pub(crate) fn with_notice(worker: &Worker<'_, ProcessState>, tag: i64, notice: Notice) -> Mail {
+        let mut mail = Self::envelope(worker);
+        mail.tag = tag;
+        mail.extras = Some(Box::new(Extras { resources: Vec::new(), notice: Some(notice) }));
+        mail
+    }
+
+    /// What the guest attached.
+    pub(crate) fn resources(&mut self) -> &mut Vec<Option<Resource>> {
+        &mut self.extras.get_or_insert_default().resources
+    }
+
+    /// The place of what was attached with this index, to take it; `None` if there is none.
+    pub(crate) fn resource_at(&mut self, index: u64) -> Option<&mut Option<Resource>> {
+        let at = usize::try_from(index).ok()?;
+        self.extras.as_mut()?.resources.get_mut(at)
+    }
+
+    /// The news, if it is a notice.
+    #[inline]
+    pub(crate) fn notice(&self) -> Option<&Notice> {
+        self.extras.as_ref()?.notice.as_ref()
     }
 
     /// Drops what the message carries and keeps its envelope for others.
@@ -48,7 +94,7 @@ impl Message {
     pub(crate) fn clear(&mut self) {
         self.tag = 0;
         self.data.clear();
-        self.resources = None;
+        self.extras = None;
     }
 }
 

@@ -19,8 +19,10 @@ use crate::kept::Kept;
 use crate::payload;
 use crate::process::{Entry, Params, ProcessState, Start};
 use crate::ready::Reactor;
+use crate::registry::Registry;
 use crate::stats::Observer;
 use crate::stdio::Host;
+use crate::ties::Ties;
 
 /// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
 const REPORTS_MAX: usize = 20;
@@ -141,6 +143,8 @@ impl NodeBuilder {
             form: self.form,
             forms: FormsInMaking::default(),
             reactor: Reactor::default(),
+            ties: Ties::default(),
+            registry: Registry::default(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
         });
@@ -217,6 +221,7 @@ impl Node {
             config: ConfigRef::Main(config),
             entry: Entry::new(image.get(), entry.as_bytes(), [].into_iter(), Params::new()),
             first_message: None,
+            link: None,
             is_main: true,
         };
         if let Err(error) = start.by_handle(self.runtime.handle()) {
@@ -260,6 +265,8 @@ pub(crate) struct NodeInner {
     pub(crate) forms: FormsInMaking,
     /// For processes that wait for sockets.
     pub(crate) reactor: Reactor,
+    pub(crate) ties: Ties,
+    pub(crate) registry: Registry,
     /// How the main process ended.
     outcome: Mutex<Option<ExitReason>>,
     reports: AtomicUsize,
@@ -295,8 +302,19 @@ impl NodeInner {
         self.reports.load(Ordering::Relaxed) < REPORTS_MAX
     }
 
-    /// Tells the user about a process that died alone.
+    /// Tells the user how a process has ended. Who was killed, or died with a link, did not fail
+    /// itself: somebody wanted it, or there is a report about the first in the chain.
     pub(crate) fn report(&self, pid: Pid, reason: &ExitReason) {
+        match reason {
+            reason if reason.is_normal() => tracing::trace!("process {pid} {reason}"),
+            ExitReason::Killed { .. } => tracing::debug!("process {pid} {reason}"),
+            ExitReason::Linked { .. } => tracing::info!("process {pid} {reason}"),
+            reason => self.report_failure(pid, reason),
+        }
+    }
+
+    #[cold]
+    fn report_failure(&self, pid: Pid, reason: &ExitReason) {
         // A count for a limit; nothing else hangs on it.
         let number = self.reports.fetch_add(1, Ordering::Relaxed);
         if number < REPORTS_MAX {

@@ -9,6 +9,7 @@
 //! **Who may touch a [`ProcessState`]**: the fiber's body for the few words it copies out; otherwise
 //! the closure of `Process::on_worker`, which the scheduler runs while the fiber stands still.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use lunatic_engine::{
     RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
-use lunatic_scheduler::{End, Handle, Pid, Process, Program, TimerId, Worker};
+use lunatic_scheduler::{End, Handle, Pid, Process, Program, Settled, TimerId, Worker};
 use smallvec::SmallVec;
 
 use crate::api::channel::ChannelTable;
@@ -31,9 +32,11 @@ use crate::forms::ModuleRef;
 use crate::kept::Kept;
 use crate::message::{Mail, Message};
 use crate::node::{NodeInner, RunError};
+use crate::registry::Vacancy;
 use crate::resources::Resources;
 use crate::rights::RightsState;
 use crate::stats::Own;
+use crate::ties::{Book, News};
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
 const BLOCK_IN_SLOT_BYTES_MAX: usize = 16 * 1024;
@@ -52,6 +55,8 @@ pub(crate) struct ProcessState {
     entry: Entry,
     /// Why it ends, if it is not because its body returned. Boxed: hardly any process has it.
     exit: Option<Box<ExitReason>>,
+    /// Others who are yet to be told of its end.
+    news: Option<Box<News>>,
     is_main: bool,
     /// The message that this process writes or reads.
     pub(crate) scratch: Option<Mail>,
@@ -151,15 +156,26 @@ pub(crate) struct Start<'a> {
     pub(crate) entry: Entry,
     /// Taken when the process is made, left where it is when it cannot be.
     pub(crate) first_message: Option<&'a mut Option<Mail>>,
+    /// Who is to be linked with it, and with which tag.
+    pub(crate) link: Option<(Pid, i64)>,
     pub(crate) is_main: bool,
+}
+
+/// A process that is to be made, with its memory.
+pub(crate) struct Ready<'a> {
+    start: Start<'a>,
+    prepared: Prepared<'a>,
 }
 
 impl<'a> Start<'a> {
     /// Makes the process from a worker.
     pub(crate) fn on_worker(self, worker: &Worker<'_, ProcessState>) -> Result<Pid, RunError> {
-        let prepared = self.prepare()?;
-        let extra = prepared.block_bytes();
-        Ok(worker.spawn(extra, |_, me, block| self.state(prepared, me, block))?)
+        self.ready()?.spawn(worker, None)
+    }
+
+    /// Does what may take its time.
+    pub(crate) fn ready(self) -> Result<Ready<'a>, RunError> {
+        Ok(Ready { prepared: self.prepare()?, start: self })
     }
 
     /// Makes the process from a thread that is no worker.
@@ -171,6 +187,7 @@ impl<'a> Start<'a> {
         })?)
     }
 
+    #[inline]
     fn prepare(&self) -> Result<Prepared<'a>, RunError> {
         let limits =
             Limits { memory_bytes_max: self.config.memory_bytes_max, slice: self.node.slice };
@@ -198,6 +215,7 @@ impl<'a> Start<'a> {
             me,
             short_calls: ShortCalls::on(&me.stack()),
             exit: None,
+            news: None,
             is_main: self.is_main,
             scratch: None,
             first_message: self.first_message.and_then(Option::take),
@@ -214,6 +232,34 @@ impl<'a> Start<'a> {
     }
 }
 
+impl Ready<'_> {
+    /// Makes the process. Its links and its name are there before it can run, and if it cannot be
+    /// made, there are none.
+    #[inline]
+    pub(crate) fn spawn(
+        self,
+        worker: &Worker<'_, ProcessState>,
+        name: Option<&Vacancy<'_>>,
+    ) -> Result<Pid, RunError> {
+        let Self { start, prepared } = self;
+        let extra = prepared.block_bytes();
+        if start.link.is_none() && name.is_none() {
+            return Ok(worker.spawn(extra, |_, me, block| start.state(prepared, me, block))?);
+        }
+        Ok(worker.spawn_watched(extra, |pid, me, block| {
+            let (node, link) = (start.node, start.link);
+            let state = start.state(prepared, me, block);
+            if let Some((parent, tag)) = link {
+                node.get().ties.link_child(worker, parent, pid, tag);
+            }
+            if let Some(name) = name {
+                node.get().ties.add_name_of_new(pid, name.name());
+            }
+            state
+        })?)
+    }
+}
+
 // SAFETY: `run` keeps nothing on its stack across a suspension but plain words and `params`' copies
 // (`RawValue`s): nothing to drop, nothing of a thread.
 unsafe impl Program for ProcessState {
@@ -223,28 +269,24 @@ unsafe impl Program for ProcessState {
         run_body(process);
     }
 
-    fn ended(&mut self, worker: &Worker<'_, Self>, how: End) {
-        let pid = self.me.pid();
-        let reason = self.reason(how);
-        worker.count(Own::end(&reason) as usize);
-        self.wait.clear(worker);
-        self.channels.close_all(worker);
-        self.end_output();
-        let node = self.node;
-        let is_main = self.is_main;
-        if !is_main && !matches!(reason, ExitReason::Killed | ExitReason::Shutdown) {
-            if reason.is_normal() {
-                tracing::trace!("process {pid} {reason}");
-            } else {
-                node.report(pid, &reason);
-            }
+    fn ended(&mut self, worker: &Worker<'_, Self>, how: End, watched: bool) -> Settled {
+        // At shutdown all end, so there is nobody to tell.
+        let mut book = (watched && how != End::Shutdown).then(|| self.take_book());
+        let reason = self.reason(how, book.as_mut());
+        self.news = book.and_then(|book| book.into_news(self.me.pid(), &reason));
+        // Whatever happens there, others are told.
+        if catch_unwind(AssertUnwindSafe(|| self.clear(worker, reason))).is_err() {
+            tracing::error!(
+                "the end of process {} panicked, this is a bug in lunatic, please report it",
+                self.me.pid()
+            );
         }
-        for mail in [self.scratch.take(), self.first_message.take()].into_iter().flatten() {
-            Message::discard(mail, worker);
-        }
-        if is_main && !matches!(reason, ExitReason::Shutdown) {
-            node.main_ended(reason);
-        }
+        self.settle(worker)
+    }
+
+    fn settle(&mut self, worker: &Worker<'_, Self>) -> Settled {
+        let more = self.news.as_mut().is_some_and(|news| news.tell(worker, &self.node.ties));
+        if more { Settled::More } else { Settled::Done }
     }
 }
 
@@ -337,7 +379,35 @@ impl ProcessState {
         if self.is_main || self.node.shows_reports() { backtrace.resolve() } else { Vec::new() }
     }
 
-    fn reason(&mut self, how: End) -> ExitReason {
+    /// What concerns others about it: from here on nobody finds it there.
+    #[cold]
+    fn take_book(&self) -> Book {
+        let pid = self.me.pid();
+        let mut book = self.node.ties.take(pid);
+        self.node.registry.process_ended(pid, book.take_names());
+        book
+    }
+
+    /// Gives back what it had, and says how it ended.
+    fn clear(&mut self, worker: &Worker<'_, Self>, reason: ExitReason) {
+        worker.count(Own::end(&reason) as usize);
+        self.wait.clear(worker);
+        self.channels.close_all(worker);
+        self.end_output();
+        for mail in [self.scratch.take(), self.first_message.take()].into_iter().flatten() {
+            Message::discard(mail, worker);
+        }
+        if matches!(reason, ExitReason::Shutdown) {
+            return;
+        }
+        if self.is_main {
+            self.node.main_ended(reason);
+        } else {
+            self.node.report(self.me.pid(), &reason);
+        }
+    }
+
+    fn reason(&mut self, how: End, book: Option<&mut Book>) -> ExitReason {
         let fault = signals::take_fault();
         match how {
             End::Returned => self.exit.take().map_or(ExitReason::Returned, |reason| *reason),
@@ -346,12 +416,14 @@ impl ProcessState {
                 |reason| *reason,
             ),
             End::Trapped => match fault {
-                Some(trap) => {
-                    ExitReason::Trap { code: trap.code, frames: self.frames(&trap.backtrace) }
-                }
+                Some(trap) => ExitReason::of_trap(
+                    trap.code,
+                    self.frames(&trap.backtrace),
+                    self.me.stack().len(),
+                ),
                 None => ExitReason::HostBug { message: "a fault left no trace".to_string() },
             },
-            End::Killed => ExitReason::Killed,
+            End::Killed => book.map_or(ExitReason::Killed { by: None }, Book::kill_reason),
             End::Shutdown => ExitReason::Shutdown,
             End::Panicked(message) => ExitReason::HostBug { message },
         }
@@ -368,7 +440,8 @@ unsafe fn raise(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> ! {
     process.on_worker(|_, state| {
         // SAFETY: the process is inside a builtin, on this stack.
         let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
-        state.end(ExitReason::Trap { code, frames: state.frames(&backtrace) });
+        let frames = state.frames(&backtrace);
+        state.end(ExitReason::of_trap(code, frames, process.stack().len()));
     });
     process.exit()
 }

@@ -19,6 +19,11 @@ pub(crate) enum Own {
     Exited,
     Trapped,
     Killed,
+    Linked,
+    OutOfMemory,
+    OutOfFuel,
+    StackOverflow,
+    MessageLimit,
     ShutDown,
     NotStarted,
     HostBug,
@@ -36,7 +41,12 @@ impl Own {
             ExitReason::Returned => Self::Returned,
             ExitReason::Code(_) => Self::Exited,
             ExitReason::Trap { .. } | ExitReason::Fault { .. } => Self::Trapped,
-            ExitReason::Killed => Self::Killed,
+            ExitReason::Killed { .. } => Self::Killed,
+            ExitReason::Linked { .. } | ExitReason::NoProcess => Self::Linked,
+            ExitReason::OutOfMemory { .. } => Self::OutOfMemory,
+            ExitReason::OutOfFuel { .. } => Self::OutOfFuel,
+            ExitReason::StackOverflow { .. } => Self::StackOverflow,
+            ExitReason::MessageLimit { .. } => Self::MessageLimit,
             ExitReason::Shutdown => Self::ShutDown,
             ExitReason::Entry { .. } => Self::NotStarted,
             ExitReason::HostBug { .. } => Self::HostBug,
@@ -61,6 +71,16 @@ pub struct Tally {
     pub trapped: u64,
     /// Processes that were killed.
     pub killed: u64,
+    /// Processes that died with a link.
+    pub linked: u64,
+    /// Processes that needed more memory than they may have, where no error could be answered.
+    pub out_of_memory: u64,
+    /// Processes that used up their fuel.
+    pub out_of_fuel: u64,
+    /// Processes whose calls went deeper than their stack.
+    pub stack_overflows: u64,
+    /// Processes that let more messages wait than they may.
+    pub message_limits: u64,
     /// Processes that the end of the run ended.
     pub shut_down: u64,
     /// Processes whose entry was missing or of another type.
@@ -103,6 +123,11 @@ impl From<&Counters> for Tally {
             exited: own(Own::Exited),
             trapped: own(Own::Trapped),
             killed: own(Own::Killed),
+            linked: own(Own::Linked),
+            out_of_memory: own(Own::OutOfMemory),
+            out_of_fuel: own(Own::OutOfFuel),
+            stack_overflows: own(Own::StackOverflow),
+            message_limits: own(Own::MessageLimit),
             shut_down: own(Own::ShutDown),
             not_started: own(Own::NotStarted),
             host_bugs: own(Own::HostBug),

@@ -5,7 +5,7 @@
 //! and not for comparing machines. Each figure is the best of several rounds (the machine is
 //! shared); the spread is printed beside it.
 
-use lunatic_scheduler::{Builder, End, Pid, Process, Program, Runtime, Worker};
+use lunatic_scheduler::{Builder, End, Pid, Process, Program, Runtime, Settled, Worker};
 use std::{
     ptr::NonNull,
     sync::{
@@ -29,11 +29,12 @@ unsafe impl Program for Native {
         let (body, argument) = process.on_worker(|_, native| (native.body, native.argument));
         body(process, argument);
     }
-    fn ended(&mut self, _: &Worker<'_, Self>, how: End) {
+    fn ended(&mut self, _: &Worker<'_, Self>, how: End, _: bool) -> Settled {
         assert!(matches!(how, End::Returned | End::Shutdown), "{how:?}");
         if let Some(done) = self.done.take() {
             done.send(()).expect("the bench waits");
         }
+        Settled::Done
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 use crossbeam_utils::CachePadded;
 
 /// Counters that the program has for itself, and that the scheduler only adds up.
-pub const OWN_COUNTERS: usize = 16;
+pub const OWN_COUNTERS: usize = 24;
 
 /// Slots below this are all marked when they come into use, beyond it one in `MARK_EVERY`: a sample
 /// reads every worker's block, and among so many a few do not show. By feel.

@@ -73,8 +73,25 @@ pub unsafe trait Program: Sized + Send + 'static {
 
     /// Called once for each process after its body has ended in any way and before its slot is
     /// reused, on a worker's own stack; then the program is dropped. At shutdown the last worker
-    /// calls it. A panic in here is logged and contained.
-    fn ended(&mut self, worker: &Worker<'_, Self>, how: End);
+    /// calls it. A panic in here is logged and contained. `watched`: somebody has called
+    /// [`Worker::watch`] in time, or the process was made so.
+    fn ended(&mut self, worker: &Worker<'_, Self>, how: End, watched: bool) -> Settled;
+
+    /// Goes on with an end that has [more](Settled::More) to do, after other processes have had
+    /// their turn; as [`ended`](Self::ended) in all else.
+    fn settle(&mut self, _worker: &Worker<'_, Self>) -> Settled {
+        Settled::Done
+    }
+}
+
+/// Whether an end is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Settled {
+    /// Yes: the program is dropped.
+    Done,
+    /// There is so much to do that others should have a turn in between.
+    More,
 }
 
 /// How a process ended.

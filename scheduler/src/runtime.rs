@@ -82,6 +82,10 @@ impl<P: Program> Shared<P> {
         self.slots.lookup(pid).is_some_and(|slot| slot.header().state.is_alive(pid.generation()))
     }
 
+    pub(crate) fn watch(&self, pid: Pid) -> bool {
+        self.slots.lookup(pid).is_some_and(|slot| slot.header().state.watch(pid.generation()))
+    }
+
     /// Puts a message into a mailbox. `Some`: that process is ACTIVE now, and the caller must put
     /// it into a run queue.
     #[inline]
@@ -164,7 +168,7 @@ impl<P: Program> Handle<P> {
         let large = stack_bytes.map(LargeStack::new).transpose().map_err(SpawnError::Stack)?;
         let slot = shared.slots.take_shared()?;
         let on_panic = Return(shared, slot.index());
-        let pid = slot.build(extra, large, init);
+        let pid = slot.build(extra, large, false, init);
         std::mem::forget(on_panic);
         shared.others().spawned.add_shared(1);
         shared.inject(slot);
@@ -196,6 +200,13 @@ impl<P: Program> Handle<P> {
     pub fn kill(&self, pid: Pid) -> bool {
         let Some(slot) = self.shared().slots.lookup(pid) else { return false };
         self.shared().deliver(slot, slot.header().state.kill(pid.generation()))
+    }
+
+    /// Has the program of a process told at its end that somebody asked for it; whether there is
+    /// such a process. If there is, its [`ended`](Program::ended) sees all that the caller did
+    /// before.
+    pub fn watch(&self, pid: Pid) -> bool {
+        self.shared().watch(pid)
     }
 
     /// Whether the process lives. It may die the next moment.

@@ -21,14 +21,14 @@
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
 use crate::{
-    End, Program,
+    Program, Settled,
     arena::Arena,
     mailbox::{Arrivals, Inbox},
     pid::Pid,
     prefetch,
     process::Process,
     state::State,
-    worker::{Core, Worker},
+    worker::Core,
 };
 use corosensei::{
     Coroutine, CoroutineResult, Yielder,
@@ -223,6 +223,7 @@ impl<P: Program> Slot<P> {
         self,
         extra: usize,
         large: Option<LargeStack>,
+        watched: bool,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Pid {
         let header = self.header();
@@ -251,7 +252,7 @@ impl<P: Program> Slot<P> {
         // SAFETY: as for `program`.
         unsafe { (*header.fiber.get()).write(fiber) };
         header.arrivals.open(generation);
-        header.state.publish(generation);
+        header.state.publish(generation, watched);
         pid
     }
 
@@ -270,17 +271,17 @@ impl<P: Program> Slot<P> {
         prefetch::lines(self.stack_high(), EXTRA_LINES);
     }
 
-    /// The program of the present tenant; valid from `build` to `end_program`.
+    /// The program of the present tenant; valid from `build` to `conclude`.
     pub(crate) fn program(self) -> *mut P {
         Header::program_of(self.0)
     }
 
-    /// Owner: tells the program of its end and drops it.
+    /// Owner: has the program do what is to be done at its end, and drops it if that was all.
     ///
     /// # Safety
-    /// Once for each `build`, after the fiber has ended.
-    pub(crate) unsafe fn end_program(self, worker: &Worker<'_, P>, how: End) {
-        /// Also when `ended` panics.
+    /// After the fiber has ended, and not again after it has answered "done" or panicked.
+    pub(crate) unsafe fn conclude(self, conclude: impl FnOnce(&mut P) -> Settled) -> Settled {
+        /// Also when `conclude` panics.
         struct Dropped<P>(*mut P);
         impl<P> Drop for Dropped<P> {
             fn drop(&mut self) {
@@ -290,7 +291,11 @@ impl<P: Program> Slot<P> {
         }
         let program = Dropped(self.program());
         // SAFETY: as above; the fiber, which might refer to it, has ended.
-        unsafe { &mut *program.0 }.ended(worker, how);
+        let settled = conclude(unsafe { &mut *program.0 });
+        if settled == Settled::More {
+            std::mem::forget(program);
+        }
+        settled
     }
 
     /// Owner: runs the body until it suspends or ends.

@@ -1,5 +1,5 @@
-//! The state word of a process: which tenant, where it is in its life, and whether it has been
-//! killed.
+//! The state word of a process: which tenant, where it is in its life, whether it has been killed,
+//! and whether anybody must be told of its end.
 //!
 //! Parties: the *owner* (the worker that popped the process from a queue, or is building or reaping
 //! it) and *observers* (anybody with a pid: wakers, killers, senders).
@@ -18,9 +18,11 @@
 //! exactly one run queue, or on its way there in the hands of whoever made it so (who owns it so
 //! long), or a worker runs it. Whoever moves the word from IDLE must put the process into a queue; whoever pops it is the
 //! owner until it parks, is queued again or ends. So a queue never holds a process twice, and an
-//! entry in a queue is never stale. Whether it waits in a queue or runs is nobody's business, so
+//! entry in a queue is never stale. (A process whose end has more to do goes back into a queue while
+//! it is DYING; that is its owner's business, and for everybody else it is gone.) Whether it waits in a queue or runs is nobody's business, so
 //! starting it and letting it yield write nothing. The kill bit may be set in any living state and
-//! is obeyed by the owner at its next scheduling point.
+//! is obeyed by the owner at its next scheduling point. So may the watch bit: whoever sets it in time
+//! knows that the end will see it, and whoever comes too late is told so, never neither.
 //!
 //! Ordering: every transition that parks or wakes is a read-modify-write with `AcqRel`, also those
 //! that change nothing: a waker whose news the owner must see (a message, a channel's wait list)
@@ -49,6 +51,8 @@ const LIFE: u64 = 7;
 /// It must not run its body again: the owner ends it at the next transition. Excludes FREE and
 /// DYING.
 const KILL: u64 = 8;
+/// The program is told at its end that somebody asked for this. Excludes FREE and DYING.
+const WATCHED: u64 = 16;
 /// The generation lies above.
 const GENERATION_SHIFT: u32 = 32;
 
@@ -62,6 +66,9 @@ impl Snapshot {
     }
     fn killed(self) -> bool {
         self.0 & KILL != 0
+    }
+    fn watched(self) -> bool {
+        self.0 & WATCHED != 0
     }
     fn generation(self) -> u32 {
         (self.0 >> GENERATION_SHIFT) as u32
@@ -106,6 +113,8 @@ pub(crate) enum Start {
     Run,
     /// End it: it was killed.
     Killed,
+    /// Go on with its end.
+    Dying,
 }
 
 /// What the owner owes after `park` or `yielded`.
@@ -160,15 +169,21 @@ impl State {
     }
 
     /// Owner of a free slot: the tenant is built. The caller must put it into a run queue.
-    pub(crate) fn publish(&self, generation: u32) {
+    pub(crate) fn publish(&self, generation: u32, watched: bool) {
+        let life = if watched { ACTIVE | WATCHED } else { ACTIVE };
         // Release: publishes header and mailbox to observers. A store suffices: nobody else writes
         // a FREE word.
-        self.0.store(u64::from(generation) << GENERATION_SHIFT | ACTIVE, Ordering::Release);
+        self.0.store(u64::from(generation) << GENERATION_SHIFT | life, Ordering::Release);
     }
 
     /// Worker that popped it: may the body run?
     pub(crate) fn start(&self) -> Start {
         // A notification stays until the next park: the waker may have meant a wait yet to begin.
+        // Relaxed: as in `owned`; a DYING word was written by the owner before it queued it.
+        let now = Snapshot(self.0.load(Ordering::Relaxed));
+        if now.life() == DYING {
+            return Start::Dying;
+        }
         match self.owned().killed() {
             true => Start::Killed,
             false => Start::Run,
@@ -253,6 +268,17 @@ impl State {
         })
     }
 
+    /// Observer: have the program told at its end (`finish` says so); whether there is such a
+    /// process. What was written before is seen by the end; who is too late must not rely on it.
+    pub(crate) fn watch(&self, generation: u32) -> bool {
+        self.signal(generation, |now| Snapshot(now.0 | WATCHED)) != Signal::Gone
+    }
+
+    /// Only the sweep at shutdown asks: has it ended, and its end has more to do?
+    pub(crate) fn is_dying(&self) -> bool {
+        self.load().life() == DYING
+    }
+
     fn signal(&self, generation: u32, change: impl Fn(Snapshot) -> Snapshot) -> Signal {
         // Relaxed: a guess, as in `park`. A word once seen with another generation never comes back
         // to ours.
@@ -263,23 +289,25 @@ impl State {
             }
             let next = change(now);
             match self.0.compare_exchange_weak(now.0, next.0, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) if now.life() == IDLE => return Signal::Enqueue,
+                Ok(_) if now.life() == IDLE && next.life() != IDLE => return Signal::Enqueue,
                 Ok(_) => return Signal::Noted,
                 Err(seen) => now = Snapshot(seen),
             }
         }
     }
 
-    /// Owner: the body has ended; from here on it does not exist for others.
+    /// Owner: the body has ended; from here on it does not exist for others. Whether it is watched.
     ///
     /// The owner is the worker that runs it or, at shutdown when no worker runs any more, the
     /// sweeper.
-    pub(crate) fn finish(&self) {
+    #[must_use]
+    pub(crate) fn finish(&self) -> bool {
         // Relaxed: the owner knows that the word is alive; the generation cannot change under it.
         let generation = Snapshot(self.0.load(Ordering::Relaxed)).generation();
         let dying = u64::from(generation) << GENERATION_SHIFT | DYING;
         let was = Snapshot(self.0.swap(dying, Ordering::AcqRel));
         assert!(was.alive(), "a process ends once");
+        was.watched()
     }
 
     /// Owner: reaped. Returns whether the slot may have another tenant; one whose generations have
@@ -301,7 +329,7 @@ mod tests {
 
     fn running() -> State {
         let state = State::new();
-        state.publish(0);
+        state.publish(0, false);
         assert_eq!(state.start(), Start::Run);
         state
     }
@@ -321,7 +349,7 @@ mod tests {
     #[test]
     fn a_wake_of_a_queued_or_yielding_process_ends_its_next_park() {
         let state = State::new();
-        state.publish(0);
+        state.publish(0, false);
         assert_eq!(state.wake(0), Signal::Noted);
         assert_eq!(state.start(), Start::Run);
         assert_eq!(state.park(), Rest::Enqueue);
@@ -336,7 +364,7 @@ mod tests {
     #[test]
     fn a_kill_reaches_every_living_state() {
         let queued = State::new();
-        queued.publish(0);
+        queued.publish(0, false);
         assert_eq!(queued.kill(0), Signal::Noted);
         assert_eq!(queued.start(), Start::Killed);
 
@@ -361,7 +389,7 @@ mod tests {
         assert_eq!(state.claim(0), Claim::Claimed);
         assert_eq!(state.claim(0), Claim::Awake);
         assert_eq!(state.park(), Rest::Parked, "a claim is no notification");
-        state.finish();
+        assert!(!state.finish());
         assert_eq!(state.claim(0), Claim::Gone);
     }
 
@@ -369,10 +397,10 @@ mod tests {
     fn the_dead_and_the_unborn_do_not_hear() {
         let state = State::new();
         assert_eq!(state.wake(0), Signal::Gone);
-        state.publish(0);
+        state.publish(0, false);
         assert_eq!(state.wake(1), Signal::Gone);
         assert_eq!(state.start(), Start::Run);
-        state.finish();
+        assert!(!state.finish());
         assert_eq!(state.kill(0), Signal::Gone);
         assert!(!state.is_alive(0));
         assert!(state.free());
@@ -382,11 +410,33 @@ mod tests {
     }
 
     #[test]
+    fn a_watch_is_told_of_at_the_end_wherever_the_process_is() {
+        let state = State::new();
+        assert!(!state.watch(0), "nobody is there yet");
+        state.publish(0, false);
+        assert!(state.watch(0) && state.watch(0) && !state.watch(1));
+        assert_eq!(state.park(), Rest::Parked);
+        assert!(state.watch(0), "and it is left parked");
+        assert_eq!(state.wake(0), Signal::Enqueue);
+        assert_eq!(state.kill(0), Signal::Noted);
+        assert!(state.finish());
+        assert!(state.is_dying() && !state.watch(0));
+        assert_eq!(state.start(), Start::Dying);
+        assert!(state.free());
+        assert!(!state.is_dying());
+        state.publish(1, false);
+        assert!(!state.finish(), "the next tenant has nothing of it");
+        assert!(state.free());
+        state.publish(2, true);
+        assert!(state.finish());
+    }
+
+    #[test]
     fn a_slot_whose_generations_run_out_is_retired() {
         let state = State::new();
-        state.publish(u32::MAX);
+        state.publish(u32::MAX, false);
         assert_eq!(state.start(), Start::Run);
-        state.finish();
+        assert!(!state.finish());
         assert!(!state.free());
         assert_eq!(state.wake(u32::MAX), Signal::Gone);
     }

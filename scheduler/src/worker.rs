@@ -9,10 +9,10 @@
 //! searches the others', then sleeps (`park/README.md`).
 //!
 //! Invariant: a slot in a queue or one of its cells is ACTIVE, and an ACTIVE slot is in exactly one such
-//! place (`state.rs`).
+//! place (`state.rs`). Or it is DYING, and whoever takes it out goes on with its end.
 
 use crate::{
-    End, Program,
+    End, Program, Settled,
     channel::Wake,
     counters::Block,
     current::Current,
@@ -133,8 +133,10 @@ impl<P: Program> Core<P> {
     /// Runs a process until its next scheduling point.
     fn run(&self, slot: Slot<P>) {
         let header = slot.header();
-        if header.state.start() == Start::Killed {
-            return self.end(slot, End::Killed);
+        match header.state.start() {
+            Start::Run => {}
+            Start::Killed => return self.end(slot, End::Killed),
+            Start::Dying => return self.conclude(slot, |worker, program| program.settle(worker)),
         }
         self.counters().switches.add(1);
         header.worker.set(self);
@@ -172,22 +174,36 @@ impl<P: Program> Core<P> {
 
     /// Reaps a process whose body will not run again, and frees its slot.
     fn end(&self, slot: Slot<P>, how: End) {
-        slot.header().state.finish();
+        let watched = slot.header().state.finish();
         self.shared().slots.peak().look(&self.shared().counters);
         self.counters().ended(&how);
         // SAFETY: `finish` succeeds once in a life, and the fiber is suspended, finished or was
         // never started.
         unsafe { slot.bury() };
-        let reaped = catch_unwind(AssertUnwindSafe(|| {
+        self.conclude(slot, |worker, program| {
             let dropped = slot.with_inbox(|inbox, arrivals| inbox.close(arrivals));
             if dropped > 0 {
                 self.counters().dropped.add(dropped);
             }
-            // SAFETY: as above: nobody else refers to the program of a process that has ended.
-            unsafe { slot.end_program(&self.worker(), how) };
-        }));
-        if let Err(payload) = reaped {
-            tracing::error!(panic = panic_message(payload), "the end of a process panicked");
+            program.ended(worker, how, watched)
+        });
+    }
+
+    /// Does a part of what is to be done at a process's end, and frees its slot if that was all.
+    fn conclude(&self, slot: Slot<P>, part: impl FnOnce(&Worker<'_, P>, &mut P) -> Settled) {
+        let worker = self.worker();
+        // SAFETY: the fiber has ended. Whoever has a DYING slot in hand is the only one, and puts it
+        // back into a queue only if there is more to do.
+        let concluded =
+            catch_unwind(AssertUnwindSafe(|| unsafe { slot.conclude(|p| part(&worker, p)) }));
+        match concluded {
+            Ok(Settled::Done) => {}
+            // Nobody takes from the queues any more: see `sweep`.
+            Ok(Settled::More) if self.shared().closing.swept() => return,
+            Ok(Settled::More) => return self.tell(self.queues.push_yielded(slot)),
+            Err(payload) => {
+                tracing::error!(panic = panic_message(payload), "the end of a process panicked");
+            }
         }
         let ends = self.ends.get().wrapping_add(1);
         self.ends.set(ends);
@@ -366,6 +382,9 @@ impl<P: Program> Core<P> {
             if slot.pid().is_some() {
                 self.end(slot, End::Shutdown);
             }
+            while slot.header().state.is_dying() {
+                self.conclude(slot, |worker, program| program.settle(worker));
+            }
         }
     }
 }
@@ -385,6 +404,25 @@ impl<P: Program> Worker<'_, P> {
         extra: usize,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Result<Pid, SpawnError> {
+        self.make(extra, false, init)
+    }
+
+    /// The same, as if [`watch`](Self::watch) had been called before the process could run.
+    pub fn spawn_watched(
+        &self,
+        extra: usize,
+        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
+    ) -> Result<Pid, SpawnError> {
+        self.make(extra, true, init)
+    }
+
+    #[inline]
+    fn make(
+        &self,
+        extra: usize,
+        watched: bool,
+        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
+    ) -> Result<Pid, SpawnError> {
         /// Gives the slot back if `init` panics.
         struct Return<'a, P: Program>(&'a Core<P>, u32);
         impl<P: Program> Drop for Return<'_, P> {
@@ -400,7 +438,7 @@ impl<P: Program> Worker<'_, P> {
         }
         let slot = shared.slots.take(&mut core.cache.borrow_mut())?;
         let on_panic = Return(core, slot.index());
-        let pid = slot.build(extra, None, init);
+        let pid = slot.build(extra, None, watched, init);
         std::mem::forget(on_panic);
         core.counters().spawned.add(1);
         core.tell(core.queues.push_fresh(slot));
@@ -444,6 +482,13 @@ impl<P: Program> Worker<'_, P> {
     pub fn kill(&self, pid: Pid) -> bool {
         let Some(slot) = self.core.shared().slots.lookup(pid) else { return false };
         self.core.deliver(slot, slot.header().state.kill(pid.generation()))
+    }
+
+    /// Has the program of a process told at its end that somebody asked for it; whether there is
+    /// such a process. If there is, its [`ended`](Program::ended) sees all that the caller did
+    /// before.
+    pub fn watch(&self, pid: Pid) -> bool {
+        self.core.shared().watch(pid)
     }
 
     /// Whether the process lives. It may die the next moment.

@@ -49,7 +49,7 @@ fn model(f: impl Fn() + Send + Sync + 'static) {
 
 fn running() -> State {
     let state = State::new();
-    state.publish(0);
+    state.publish(0, false);
     assert_eq!(state.start(), Start::Run);
     state
 }
@@ -105,7 +105,7 @@ fn state_a_kill_against_park_and_wake_ends_it_exactly_once() {
             assert_eq!(queued, 1);
             assert_eq!(state.start(), Start::Killed);
         }
-        state.finish();
+        assert!(!state.finish());
         assert!(state.free());
         assert_eq!(state.kill(0), Signal::Gone);
     });
@@ -117,12 +117,36 @@ fn state_a_late_waker_does_not_touch_the_next_tenant() {
         let state = Arc::new(running());
         let other = state.clone();
         let late = thread::spawn(move || other.wake(0));
-        state.finish();
+        assert!(!state.finish());
         assert!(state.free());
-        state.publish(1);
+        state.publish(1, false);
         assert_eq!(state.start(), Start::Run);
         assert_ne!(late.join().unwrap(), Signal::Enqueue);
         assert_eq!(state.park(), Rest::Parked);
+    });
+}
+
+/// What links and monitors rely on: an entry in a book under a lock, and the watch bit.
+#[test]
+fn state_a_watcher_is_told_by_the_end_or_finds_the_process_gone_never_both() {
+    model(|| {
+        let state = Arc::new(running());
+        let book = Arc::new(loom::sync::Mutex::new(0));
+        let watchers: Vec<_> = (0..2)
+            .map(|_| {
+                let (state, book) = (state.clone(), book.clone());
+                thread::spawn(move || {
+                    let mut entries = book.lock().unwrap();
+                    let alive = state.watch(0);
+                    *entries += usize::from(alive);
+                    usize::from(!alive)
+                })
+            })
+            .collect();
+        let told = if state.finish() { std::mem::take(&mut *book.lock().unwrap()) } else { 0 };
+        let late: usize = watchers.into_iter().map(|watcher| watcher.join().unwrap()).sum();
+        assert_eq!(told + late, 2);
+        assert_eq!(*book.lock().unwrap(), 0);
     });
 }
 

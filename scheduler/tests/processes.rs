@@ -37,6 +37,34 @@ fn every_way_to_end_is_reported_once() {
 }
 
 #[test]
+fn an_end_of_many_parts_lets_others_run_and_is_over_once() {
+    for workers in [1, 2, 8] {
+        let runtime = runtime(workers);
+        let handle = runtime.handle();
+        let (sender, ends) = mpsc::channel();
+        let pids: Vec<Pid> = (0..100)
+            .map(|_| {
+                let sender = sender.clone();
+                let on_end: OnEnd = Box::new(move |worker, pid, how| {
+                    assert!(!worker.exists(pid) && !worker.watch(pid) && !worker.kill(pid));
+                    sender.send(how).unwrap();
+                });
+                handle.spawn(0, None, native(park_for_ever, Some(on_end))).unwrap()
+            })
+            .collect();
+        for &pid in &pids {
+            assert!(handle.watch(pid) && handle.watch(pid));
+            assert!(handle.kill(pid));
+        }
+        // Settled in a later part: that is what the harness says then.
+        (0..100).for_each(|_| assert_eq!(ends.recv().unwrap(), End::Returned));
+        assert!(pids.iter().all(|&pid| !handle.watch(pid)));
+        assert_eq!(run(&runtime, |_| {}), End::Returned, "slots are used again");
+        assert!(ends.try_recv().is_err());
+    }
+}
+
+#[test]
 fn a_kill_reaches_queued_running_and_idle_processes() {
     let runtime = runtime(1);
     let handle = runtime.handle();
@@ -428,6 +456,8 @@ fn shutdown_ends_every_process_exactly_once_in_whatever_state() {
             };
             let pid = handle.spawn(0, None, native(body, on_end)).unwrap();
             let _ = handle.send(pid, 5);
+            // Its end has several parts, at the shutdown too.
+            assert_eq!(n % 4 == 0, n % 4 == 0 && handle.watch(pid));
         }
         let late = handle.clone();
         runtime.shutdown_and_join();

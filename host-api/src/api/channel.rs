@@ -160,8 +160,7 @@ fn take_place(call: &mut Call<'_, '_>, handle: u64) -> Result<(Channel<Mail>, Wa
 fn send_message(call: &mut Call<'_, '_>, handle: u64, timeout: u64) -> Result<Option<u32>, Fault> {
     let waits = call.state.wait.channel.is_some();
     let (channel, mut waiting) = take_place(call, handle)?;
-    call.state.scratch()?;
-    let message = call.state.scratch.take().expect("just seen");
+    let message = call.state.take_scratch()?;
     let timed_out = call.timed_out(timeout);
     let result = if timed_out || !waits {
         if waits {

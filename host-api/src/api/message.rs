@@ -1,16 +1,28 @@
 //! `lunatic::message`: writing, sending, receiving and reading messages.
 
+use std::fmt::Write as _;
 use std::task::Poll;
 
 use lunatic_scheduler::Pid;
 
 use crate::bind::{Call, Fault, host_functions};
+use crate::exit::{ExitReason, Kind};
 use crate::memory::Ptr;
-use crate::message::{Mail, Message, Resource, Transit};
+use crate::message::{Mail, Message, Notice, Resource, Transit};
 use crate::process::ProcessState;
 
 /// A wait ended because its time was over.
 pub(super) const TIMEOUT: u32 = 9027;
+
+/// The message is the notice of a link's failure, or of a monitored process's end.
+const LINK_DIED: u32 = 1;
+const PROCESS_DIED: u32 = 2;
+
+/// Frames of a backtrace in the words for a reason.
+const FRAMES_TOLD: usize = 32;
+
+/// What `get_exit_reason` writes.
+const EXIT_RECORD_BYTES: usize = 40;
 
 /// Tags that one `receive` may wait for.
 const TAGS_MAX: u32 = 1024;
@@ -23,6 +35,34 @@ impl ProcessState {
     pub(super) fn scratch(&mut self) -> Result<&mut Message, Fault> {
         self.scratch.as_deref_mut().ok_or_else(|| {
             Fault::new("the process has no current message; create or receive one first")
+        })
+    }
+
+    /// Takes it, to send it.
+    #[inline]
+    pub(super) fn take_scratch(&mut self) -> Result<Mail, Fault> {
+        self.check_sendable()?;
+        self.scratch.take().ok_or_else(|| Fault::new("the process has no current message"))
+    }
+
+    /// Whether it can be sent.
+    #[inline]
+    pub(super) fn check_sendable(&mut self) -> Result<(), Fault> {
+        match self.scratch()?.notice() {
+            None => Ok(()),
+            Some(_) => Err(Fault::new(
+                "the current message is the notice of a process's end, which only the runtime sends",
+            )),
+        }
+    }
+
+    /// The notice that is the current message.
+    fn notice(&self) -> Result<&Notice, Fault> {
+        self.scratch.as_deref().and_then(Message::notice).ok_or_else(|| {
+            Fault::new(
+                "the current message is no notice of a process's end: lunatic::message::receive \
+                 has not answered 1 or 2",
+            )
         })
     }
 }
@@ -103,7 +143,7 @@ host_functions! {
         let channel = call.state.channels.get(channel)?.clone();
         let transit = Transit::new(&channel, call.state.node);
         let message = call.state.scratch()?;
-        let resources = message.resources.get_or_insert_default();
+        let resources = message.resources();
         if resources.len() >= RESOURCES_MAX {
             return Err(Fault::new(format!("a message carries at most {RESOURCES_MAX} resources")));
         }
@@ -115,8 +155,7 @@ host_functions! {
     /// channel at this index, or it was taken before.
     fn take_channel(call, index: u64) -> Result<u64, Fault> {
         let message = call.state.scratch()?;
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
-        let taken = message.resources.as_mut().and_then(|all| all.get_mut(at)?.take());
+        let taken = message.resource_at(index).and_then(Option::take);
         let Some(Resource::Channel(transit)) = taken else {
             return Err(Fault::new(format!("the message has no channel at index {index}")));
         };
@@ -126,17 +165,59 @@ host_functions! {
     /// Sends the message to a process's mailbox. Always 0: a message to a process that does not
     /// exist is dropped.
     [short] fn send(call, process_id: u64) -> Result<u32, Fault> {
-        let message = call.state.scratch.take();
-        let message = message.ok_or_else(|| Fault::new("the process has no current message"))?;
+        let message = call.state.take_scratch()?;
         if let Err(lost) = call.worker.send(Pid::from_u64(process_id), message) {
             Message::discard(lost, call.worker);
         }
         Ok(0)
     }
 
+    /// The id of the monitored process whose end the current message is the notice of (`receive` has
+    /// answered 2); 0 for any other message.
+    fn get_process_id(call) -> Result<u64, Fault> {
+        let notice = call.state.scratch()?.notice();
+        let monitored = notice.filter(|notice| notice.tag.is_none());
+        Ok(monitored.map_or(0, |notice| notice.process.as_u64()))
+    }
+
+    /// Writes 40 bytes, little-endian, about the end that the current message is the notice of
+    /// (`receive` has answered 1 or 2; else it traps):
+    ///
+    /// | at | type | what |
+    /// | --- | --- | --- |
+    /// | 0 | u32 | kind of the end (below) |
+    /// | 4 | u32 | kind of the first end in a chain of links; the same if it is no chain |
+    /// | 8 | u64 | the process that ended |
+    /// | 16 | u64 | the process that ended first; the same if it is no chain |
+    /// | 24 | u64 | a number that belongs to the first end: see its kind |
+    /// | 32 | u64 | the process whose end the process died of; 0 if it is no chain |
+    ///
+    /// Kinds, and their numbers: 0 returned; 1 exited (the code, not 0: an exit with 0 is also of this
+    /// kind); 2 trapped (the code of the trap); 3 trapped in a host call; 4 killed (by this process,
+    /// 0: by none); 5 died with a link; 6 out of memory (bytes it may have); 7 out of fuel (units it
+    /// had); 8 stack overflow (bytes of the stack); 9 too many messages waited (how many may); 10 a
+    /// bug in the runtime; 11 the run was over; 12 could not start; 13 no such process. The first is
+    /// the only one to be normal, with an exit with 0.
+    fn get_exit_reason(call, record_ptr: Ptr) -> Result<(), Fault> {
+        let record = exit_record(call.state.notice()?);
+        call.memory.write(record_ptr, &record)
+    }
+
+    /// Copies the reason of the end that the current message is the notice of, in words (UTF-8), to
+    /// `text_ptr`: as much as fits `text_len` bytes. Answers the length of the whole text. Traps as
+    /// `get_exit_reason` does.
+    fn get_exit_text(call, text_ptr: Ptr, text_len: u32) -> Result<u32, Fault> {
+        let text = exit_text(call.state.notice()?);
+        let copied = &text.as_bytes()[..text.len().min(text_len as usize)];
+        call.memory.slice_mut(text_ptr, text_len)?[..copied.len()].copy_from_slice(copied);
+        Ok(u32::try_from(text.len()).unwrap_or(u32::MAX))
+    }
+
     /// Waits for a message with one of the tags (64-bit little-endian at `tag_ptr`, `tag_len` of
-    /// them; none: any message) and makes it current. 0: there it is. 9027: `timeout` milliseconds
-    /// have passed (`u64::MAX`: no limit). Others stay in the mailbox, in order.
+    /// them; none: any message) and makes it current. 0: there it is. 1: it is the notice that a link
+    /// has failed; its tag is that of the link. 2: it is the notice that a monitored process has
+    /// ended; it has no tag. 9027: `timeout` milliseconds have passed (`u64::MAX`: no limit). Others
+    /// stay in the mailbox, in order.
     [short] fn receive(call, tag_ptr: Ptr, tag_len: u32, timeout: u64) -> Poll<Result<u32, Fault>> {
         let tags = match tags(call, tag_ptr, tag_len) {
             Ok(tags) => tags,
@@ -146,16 +227,55 @@ host_functions! {
             tags.is_empty() || tags.chunks_exact(8).any(|tag| tag == message.tag.to_le_bytes())
         };
         if let Some(message) = next_message(call, wanted) {
+            let kind = kind(&message);
             if let Some(old) = call.state.scratch.replace(message) {
                 Message::discard(old, call.worker);
             }
-            return Poll::Ready(Ok(0));
+            return Poll::Ready(Ok(kind));
         }
         if call.timed_out(timeout) {
             return Poll::Ready(Ok(TIMEOUT));
         }
         call.wake_at_deadline();
         Poll::Pending
+    }
+}
+
+fn exit_record(notice: &Notice) -> [u8; EXIT_RECORD_BYTES] {
+    let cause = &notice.cause;
+    let first = cause.reason.kind();
+    let kind = if notice.link.is_some() { Kind::Linked } else { first };
+    let link = notice.link.map_or(0, Pid::as_u64);
+    let mut record = [0; EXIT_RECORD_BYTES];
+    record[0..4].copy_from_slice(&(kind as u32).to_le_bytes());
+    record[4..8].copy_from_slice(&(first as u32).to_le_bytes());
+    record[8..16].copy_from_slice(&notice.process.as_u64().to_le_bytes());
+    record[16..24].copy_from_slice(&cause.process.as_u64().to_le_bytes());
+    record[24..32].copy_from_slice(&cause.reason.value().to_le_bytes());
+    record[32..40].copy_from_slice(&link.to_le_bytes());
+    record
+}
+
+/// As the log has it, with the functions on the stack as far as they are known.
+fn exit_text(notice: &Notice) -> String {
+    let cause = &notice.cause;
+    let mut text = match notice.link {
+        None => cause.reason.to_string(),
+        Some(with) => ExitReason::Linked { with, cause: std::sync::Arc::clone(cause) }.to_string(),
+    };
+    for frame in cause.reason.frames().iter().take(FRAMES_TOLD) {
+        let _ = write!(text, "\n    at {frame}");
+    }
+    text
+}
+
+/// What `receive` answers for a message.
+#[inline]
+fn kind(message: &Message) -> u32 {
+    match message.notice() {
+        None => 0,
+        Some(notice) if notice.tag.is_some() => LINK_DIED,
+        Some(_) => PROCESS_DIED,
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod channel;
 pub(crate) mod error;
 mod message;
 mod process;
+mod registry;
 mod version;
 pub(crate) mod wasi;
 
@@ -24,11 +25,12 @@ pub struct HostModule {
 
 /// All interfaces, in the order of the reference.
 #[must_use]
-pub fn modules() -> [&'static HostModule; 7] {
+pub fn modules() -> [&'static HostModule; 8] {
     [
         &process::MODULE,
         &message::MODULE,
         &channel::MODULE,
+        &registry::MODULE,
         &error::MODULE,
         &version::MODULE,
         &wasi::MODULE,

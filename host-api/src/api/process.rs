@@ -6,16 +6,23 @@ use std::time::Duration;
 use lunatic_engine::{RawValue, Type};
 use lunatic_scheduler::Pid;
 
+use super::registry::{THIS_NODE, name};
 use crate::bind::{Call, Fault, host_functions};
+use crate::exit::ExitReason;
 use crate::memory::Ptr;
 use crate::process::{Entry, Start};
+use crate::registry::Claim;
 use crate::stats::Own;
+use crate::ties::TIES_MAX;
 
 /// Bytes of one parameter of a spawned function: its type and its value.
 const PARAM_BYTES: usize = 17;
 
 /// Most parameters of a spawned function.
 const PARAMS_MAX: usize = 1000;
+
+/// The longest name of a function that is spawned. By feel: mangled names of Rust can be long.
+const FUNCTION_NAME_BYTES_MAX: u32 = 64 * 1024;
 
 /// What a spawn costs the one who spawns, in reductions: about the time it takes. So a process that
 /// spawns in a loop lets its children run while their slots are still warm, instead of leaving
@@ -25,21 +32,27 @@ const SPAWN_REDUCTIONS: i64 = 2_000;
 /// "My own", where an id of a module or a configuration is asked for.
 const OWN: i64 = -1;
 
+/// `get_or_spawn` has found a process of that name.
+const FOUND: u32 = 2;
+
 host_functions! {
     /// Processes: instances of a module, each with its own memory, stack and mailbox.
     pub(crate) MODULE: "lunatic::process";
 
     /// Makes a process that runs the exported function `func_str` with the parameters. They are
     /// records of 17 bytes: the type (0x7F i32, 0x7E i64, 0x7B v128), then 16 bytes of the value,
-    /// little-endian. `config_id` and `module_id` -1 mean the caller's own; `link` must be 0 in this
-    /// version. 0: the process id (u64) is at `id_ptr`. 1: an error id is there. A function that is
-    /// missing or of another type is found out by the new process, which then ends at once.
+    /// little-endian. `config_id` and `module_id` -1 mean the caller's own. `link` other than 0 links
+    /// the caller with the new process, before that can run; it is the link's tag (see `link`). 0:
+    /// the process id (u64) is at `id_ptr`. 1: an error id is there. A function that is missing or of
+    /// another type is found out by the new process, which then ends at once.
     fn spawn(
         call, link: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(link, config_id, module_id)?;
-        spawn_process(call, (func_str_ptr, func_str_len), (params_ptr, params_len), id_ptr, false)
+        own_only(config_id, module_id)?;
+        let function = (func_str_ptr, func_str_len);
+        let child = Child { link, function, params: (params_ptr, params_len), with_message: false };
+        spawn_process(call, &child, id_ptr)
     }
 
     /// Like `spawn`, and the caller's current message (see `lunatic::message`) becomes the first
@@ -48,9 +61,28 @@ host_functions! {
         call, link: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(link, config_id, module_id)?;
-        call.state.scratch()?;
-        spawn_process(call, (func_str_ptr, func_str_len), (params_ptr, params_len), id_ptr, true)
+        own_only(config_id, module_id)?;
+        call.state.check_sendable()?;
+        let function = (func_str_ptr, func_str_len);
+        let child = Child { link, function, params: (params_ptr, params_len), with_message: true };
+        spawn_process(call, &child, id_ptr)
+    }
+
+    /// Finds the living process of a name (see `lunatic::registry`) or, if there is none, spawns one
+    /// as `spawn` does and gives it the name. Nobody else can take the name in between. 0: spawned; 2:
+    /// found; then the node (u64, always 0) is at `node_id_ptr` and the process id (u64) at `id_ptr`.
+    /// 1: an error id is at `id_ptr`.
+    fn get_or_spawn(
+        call, name_ptr: Ptr, name_len: u32, link: i64, config_id: i64, module_id: i64,
+        func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32,
+        node_id_ptr: Ptr, id_ptr: Ptr,
+    ) -> Poll<Result<u32, Fault>> {
+        own_only(config_id, module_id)?;
+        let name = name(call, name_ptr, name_len)?;
+        let function = (func_str_ptr, func_str_len);
+        let child = Child { link, function, params: (params_ptr, params_len), with_message: false };
+        call.memory.write_u64(node_id_ptr, THIS_NODE)?;
+        spawn_named(call, &child, name, id_ptr)
     }
 
     /// Waits for so many milliseconds. 0 lets others run.
@@ -76,10 +108,57 @@ host_functions! {
         Ok(u32::from(call.worker.exists(Pid::from_u64(process_id))))
     }
 
-    /// Ends a process, whatever it does. Nothing happens if there is no such process.
+    /// Ends a process at its next scheduling point, whatever it does; it cannot refuse. Its links
+    /// fail. Nothing happens if there is no such process.
     fn kill(call, process_id: u64) -> Result<(), Fault> {
-        call.worker.kill(Pid::from_u64(process_id));
+        let by = Some(call.state.pid());
+        let pid = Pid::from_u64(process_id);
+        call.state.node.ties.kill(call.worker, pid, ExitReason::Killed { by });
         Ok(())
+    }
+
+    /// Links the caller with a process: when one of them fails (it traps, exits with a code other than
+    /// 0, is killed, …), the other dies too, or is told, as `die_when_link_dies` says. When one ends
+    /// normally, it is unlinked. `tag` (0: none) comes back to the caller with the notice; to the other
+    /// too, unless that has linked itself with a tag of its own. Linking again changes the tag. A
+    /// process that does not exist, or has ended, is a link that fails at once. A link with oneself is
+    /// none. Traps beyond a million links and monitors.
+    fn link(call, tag: i64, process_id: u64) -> Result<(), Fault> {
+        let me = call.state.pid();
+        call.state.node.ties.link(call.worker, me, Pid::from_u64(process_id), tag)
+    }
+
+    /// Takes the link between the caller and a process away. From then on its end does nothing to the
+    /// caller; a notice of it may wait in the mailbox already. Nothing happens if there is no link.
+    fn unlink(call, process_id: u64) -> Result<(), Fault> {
+        call.state.node.ties.unlink(call.state.pid(), Pid::from_u64(process_id));
+        Ok(())
+    }
+
+    /// Has the caller told when a process ends, however it ends: `lunatic::message::receive` answers
+    /// 2. At once, if it does not exist or has ended. There is one notice, however often it is
+    /// monitored. Traps beyond a million links and monitors.
+    fn monitor(call, process_id: u64) -> Result<(), Fault> {
+        let me = call.state.pid();
+        call.state.node.ties.monitor(call.worker, me, Pid::from_u64(process_id))
+    }
+
+    /// Takes `monitor` back. A notice may wait in the mailbox already.
+    fn stop_monitoring(call, process_id: u64) -> Result<(), Fault> {
+        call.state.node.ties.stop_monitoring(call.state.pid(), Pid::from_u64(process_id));
+        Ok(())
+    }
+
+    /// Whether the caller dies when a link of its fails: not 0, as it is at first; or is told: 0. Then
+    /// `lunatic::message::receive` answers 1 and the message has the link's tag.
+    fn die_when_link_dies(call, trap: u32) -> Result<(), Fault> {
+        call.state.node.ties.set_survives(call.worker, call.state.pid(), trap == 0);
+        Ok(())
+    }
+
+    /// A number for all the processes that can know of each other. A run has one such environment.
+    fn environment_id(_call) -> Result<u64, Fault> {
+        Ok(1)
     }
 }
 
@@ -92,10 +171,7 @@ pub(super) fn yield_once<T: Default>(call: &mut Call<'_, '_>) -> Poll<Result<T, 
     Poll::Pending
 }
 
-fn own_only(link: i64, config_id: i64, module_id: i64) -> Result<(), Fault> {
-    if link != 0 {
-        return Err(Fault::new("links are not part of this version: link must be 0"));
-    }
+fn own_only(config_id: i64, module_id: i64) -> Result<(), Fault> {
     if config_id != OWN {
         return Err(Fault::new(format!("the process has no configuration with id {config_id}")));
     }
@@ -105,37 +181,96 @@ fn own_only(link: i64, config_id: i64, module_id: i64) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A process that a guest asks for.
+struct Child {
+    /// The tag of the link, unless it is 0.
+    link: i64,
+    function: (Ptr, u32),
+    params: (Ptr, u32),
+    /// The current message goes with it.
+    with_message: bool,
+}
+
+impl Child {
+    /// What it takes to make it, or why that cannot be. Waits until its module has the right form.
+    fn start<'s>(
+        &self,
+        call: &'s mut Call<'_, '_>,
+    ) -> Poll<Result<Result<Start<'s>, String>, Fault>> {
+        let (name_ptr, name_len) = self.function;
+        if name_len > FUNCTION_NAME_BYTES_MAX {
+            return Poll::Ready(Err(Fault::new(format!(
+                "a function name of {name_len} bytes, the longest has {FUNCTION_NAME_BYTES_MAX}"
+            ))));
+        }
+        let name = call.memory.slice(name_ptr, name_len)?;
+        let records = records(call.memory.slice(self.params.0, self.params.1)?)?;
+        let params = records.clone().map(|record| record.1).collect();
+        let types = records.map(|record| record.0);
+        let me = call.state.pid();
+        if self.link != 0 && !call.state.node.ties.has_room(me) {
+            return Poll::Ready(Err(Fault::new(format!(
+                "the process has links or monitors with {TIES_MAX} others, the most there can be"
+            ))));
+        }
+        let (module, config) = (call.state.module.clone(), call.state.config.clone());
+        let form = call.state.node.form_for(&config);
+        let Poll::Ready(image) = call.image(&module, form) else { return Poll::Pending };
+        let image = match image {
+            Ok(image) => image,
+            Err(message) => return Poll::Ready(Ok(Err(message))),
+        };
+        Poll::Ready(Ok(Ok(Start {
+            node: call.state.node,
+            entry: Entry::new(&image, name, types, params),
+            module,
+            image,
+            config,
+            first_message: self.with_message.then_some(&mut call.state.scratch),
+            link: (self.link != 0).then_some((me, self.link)),
+            is_main: false,
+        })))
+    }
+}
+
 fn spawn_process(
     call: &mut Call<'_, '_>,
-    (name_ptr, name_len): (Ptr, u32),
-    (params_ptr, params_len): (Ptr, u32),
+    child: &Child,
     id_ptr: Ptr,
-    with_message: bool,
 ) -> Poll<Result<u32, Fault>> {
-    let name = call.memory.slice(name_ptr, name_len)?;
-    let records = records(call.memory.slice(params_ptr, params_len)?)?;
-    let params = records.clone().map(|record| record.1).collect();
-    let types = records.map(|record| record.0);
     // Checked before there is a process whose id could not be told.
     call.memory.slice_mut(id_ptr, 8)?;
-    let (module, config) = (call.state.module.clone(), call.state.config.clone());
-    let form = call.state.node.form_for(&config);
-    let Poll::Ready(image) = call.image(&module, form) else { return Poll::Pending };
-    let image = match image {
-        Ok(image) => image,
-        Err(message) => return spawned(call, id_ptr, Err(message)),
-    };
-    let entry = Entry::new(&image, name, types, params);
-    let start = Start {
-        node: call.state.node,
-        module,
-        image,
-        config,
-        entry,
-        first_message: with_message.then_some(&mut call.state.scratch),
-        is_main: false,
-    };
-    let result = start.on_worker(call.worker).map_err(|error| error.to_string());
+    let worker = call.worker;
+    let Poll::Ready(start) = child.start(call)? else { return Poll::Pending };
+    let pid = start.and_then(|start| start.on_worker(worker).map_err(|error| error.to_string()));
+    spawned(call, id_ptr, pid.map(|pid| (0, pid)))
+}
+
+/// As [`spawn_process`], unless somebody has the name.
+fn spawn_named(
+    call: &mut Call<'_, '_>,
+    child: &Child,
+    name: &str,
+    id_ptr: Ptr,
+) -> Poll<Result<u32, Fault>> {
+    call.memory.slice_mut(id_ptr, 8)?;
+    let (worker, node) = (call.worker, call.state.node.get());
+    if let Some(pid) = node.registry.get(worker, name) {
+        call.memory.write_u64(id_ptr, pid.as_u64())?;
+        return Poll::Ready(Ok(FOUND));
+    }
+    let Poll::Ready(start) = child.start(call)? else { return Poll::Pending };
+    // All that may take long is done before the name is held.
+    let ready = start.and_then(|start| start.ready().map_err(|error| error.to_string()));
+    let result = ready.and_then(|ready| match node.registry.claim(worker, &node.ties, name) {
+        Ok(Claim::Taken(pid)) => Ok((FOUND, pid)),
+        Ok(Claim::Vacant(vacancy)) => {
+            let pid = ready.spawn(worker, Some(&vacancy)).map_err(|error| error.to_string())?;
+            vacancy.fill(pid);
+            Ok((0, pid))
+        }
+        Err(error) => Err(error.to_string()),
+    });
     spawned(call, id_ptr, result)
 }
 
@@ -143,10 +278,10 @@ fn spawn_process(
 fn spawned(
     call: &mut Call<'_, '_>,
     id_ptr: Ptr,
-    result: Result<Pid, String>,
+    result: Result<(u32, Pid), String>,
 ) -> Poll<Result<u32, Fault>> {
     let (status, id) = match result {
-        Ok(pid) => (0, pid.as_u64()),
+        Ok((status, pid)) => (status, pid.as_u64()),
         Err(message) => (1, call.state.errors.add(message)?),
     };
     call.memory.write_u64(id_ptr, id)?;

@@ -5,16 +5,20 @@
 //! leaks nothing.
 #![allow(dead_code)] // Each test file uses its part.
 
-use lunatic_scheduler::{Builder, End, Handle, Pid, Process, Program, Runtime, Worker};
+use lunatic_scheduler::{Builder, End, Handle, Pid, Process, Program, Runtime, Settled, Worker};
 use std::{ptr::NonNull, sync::mpsc};
 
 pub(crate) type Body = Box<dyn FnOnce(Process<Native>) + Send>;
+/// The end of a process that is watched has so many more parts, each a turn later.
+pub(crate) const PARTS_OF_A_WATCHED_END: u32 = 3;
+
 pub(crate) type OnEnd = Box<dyn FnOnce(&Worker<'_, Native>, Pid, End) + Send>;
 
 pub(crate) struct Native {
     pid: Pid,
     body: Option<Body>,
     on_end: Option<OnEnd>,
+    parts_left: u32,
 }
 
 // SAFETY: the tests' bodies hold only numbers, pids, channel ends and reference counts across
@@ -25,10 +29,23 @@ unsafe impl Program for Native {
         let body = process.on_worker(|_, native| native.body.take());
         body.expect("a body runs once")(process);
     }
-    fn ended(&mut self, worker: &Worker<'_, Self>, how: End) {
-        if let Some(on_end) = self.on_end.take() {
+    fn ended(&mut self, worker: &Worker<'_, Self>, how: End, watched: bool) -> Settled {
+        if watched {
+            self.parts_left = PARTS_OF_A_WATCHED_END;
+        } else if let Some(on_end) = self.on_end.take() {
             on_end(worker, self.pid, how);
         }
+        self.settle(worker)
+    }
+    fn settle(&mut self, worker: &Worker<'_, Self>) -> Settled {
+        if self.parts_left > 0 {
+            self.parts_left -= 1;
+            return Settled::More;
+        }
+        if let Some(on_end) = self.on_end.take() {
+            on_end(worker, self.pid, End::Returned);
+        }
+        Settled::Done
     }
 }
 
@@ -44,7 +61,7 @@ pub(crate) fn native(
     body: impl FnOnce(Process<Native>) + Send + 'static,
     on_end: Option<OnEnd>,
 ) -> impl FnOnce(Pid, Process<Native>, NonNull<u8>) -> Native {
-    move |pid, _, _| Native { pid, body: Some(Box::new(body)), on_end }
+    move |pid, _, _| Native { pid, body: Some(Box::new(body)), on_end, parts_left: 0 }
 }
 
 /// A process whose end comes through the receiver.

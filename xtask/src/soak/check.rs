@@ -19,8 +19,20 @@ pub(crate) struct Observed {
 pub(crate) struct Totals(BTreeMap<String, u64>);
 
 /// The ways in which a process can end.
-const ENDS: [&str; 7] =
-    ["returned", "exited", "trapped", "killed", "shut_down", "not_started", "host_bugs"];
+const ENDS: [&str; 12] = [
+    "returned",
+    "exited",
+    "trapped",
+    "killed",
+    "linked",
+    "out_of_memory",
+    "out_of_fuel",
+    "stack_overflows",
+    "message_limits",
+    "shut_down",
+    "not_started",
+    "host_bugs",
+];
 
 /// What a soak without them has not soaked.
 const MUST_HAPPEN: [&str; 12] = [

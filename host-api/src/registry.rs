@@ -1,0 +1,205 @@
+//! Names of processes, for who has not been told their ids.
+//!
+//! A name leads to one process and vanishes with it: the process's book ([`crate::ties`]) lists its
+//! names, and its end takes them out. Processes without names pay nothing. A name that is given to
+//! another process is taken away from the first.
+//!
+//! **Locks**: names are in shards, each under a lock, which is held for a few steps; while a named
+//! process is spawned also for that, but for nothing that can fail slowly: its memory is there
+//! before. The locks of books are taken inside of these, never the other way round.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lunatic_scheduler::{Pid, Worker};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::process::ProcessState;
+use crate::ties::Ties;
+
+/// A name, shared by the registry and the book of the process.
+pub(crate) type Name = Arc<str>;
+
+/// So many locks. By feel: far more than workers.
+const SHARDS: usize = 64;
+
+/// The longest name. By feel: names are words, or the paths of Rust types.
+pub(crate) const NAME_BYTES_MAX: usize = 4096;
+
+/// All names of a run, with what it costs to keep them.
+const NAMES_BYTES_MAX: usize = 256 << 20;
+
+/// What a name costs besides its bytes: entries in two tables.
+const NAME_OVERHEAD_BYTES: usize = 128;
+
+/// There is no room for a name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NameError {
+    /// In the registry.
+    #[error(
+        "cannot register \"{name}\": all names of the run may take {NAMES_BYTES_MAX} bytes, with \
+         {NAME_OVERHEAD_BYTES} for each; remove some"
+    )]
+    Full { name: String },
+    /// For this process.
+    #[error(
+        "cannot register \"{name}\": process {process} has {} names, the most one can have; remove \
+         some",
+        crate::ties::NAMES_MAX
+    )]
+    TooManyOfOne { name: String, process: Pid },
+}
+
+/// All names of a run.
+pub(crate) struct Registry {
+    shards: Box<[Mutex<Names>]>,
+    hasher: RandomState,
+    /// What all names cost: a count for a limit, nothing hangs on its order (`Relaxed`).
+    bytes: AtomicUsize,
+}
+
+type Names = HashMap<Name, Pid>;
+
+/// A name that leads nowhere at present, and stays so while this is there.
+pub(crate) struct Vacancy<'a> {
+    registry: &'a Registry,
+    names: MutexGuard<'a, Names>,
+    name: Name,
+    filled: bool,
+}
+
+/// Whom a name leads to.
+pub(crate) enum Claim<'a> {
+    Taken(Pid),
+    Vacant(Vacancy<'a>),
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Registry {
+    fn names(&self, name: &str) -> MutexGuard<'_, Names> {
+        self.shards[self.hasher.hash_one(name) as usize % SHARDS].lock()
+    }
+
+    /// The living process of this name.
+    pub(crate) fn get(&self, worker: &Worker<'_, ProcessState>, name: &str) -> Option<Pid> {
+        let pid = self.names(name).get(name).copied();
+        pid.filter(|&pid| worker.exists(pid))
+    }
+
+    /// Makes a name lead to a process; if that has ended, to nobody.
+    pub(crate) fn put(
+        &self,
+        worker: &Worker<'_, ProcessState>,
+        ties: &Ties,
+        name: &str,
+        pid: Pid,
+    ) -> Result<(), NameError> {
+        let mut names = self.names(name);
+        if names.get(name) == Some(&pid) {
+            return Ok(());
+        }
+        if !worker.exists(pid) {
+            self.forget(&mut names, ties, name);
+            return Ok(());
+        }
+        if !ties.may_have_name(pid) {
+            return Err(NameError::TooManyOfOne { name: name.to_string(), process: pid });
+        }
+        // Its bytes are given back first, so that taking a name over needs no room.
+        self.forget(&mut names, ties, name);
+        let name = self.book(name)?;
+        if ties.add_name(worker, pid, &name) {
+            names.insert(name, pid);
+        } else {
+            self.unbook(&name);
+        }
+        Ok(())
+    }
+
+    /// Makes a name lead to nobody.
+    pub(crate) fn remove(&self, ties: &Ties, name: &str) {
+        self.forget(&mut self.names(name), ties, name);
+    }
+
+    fn forget(&self, names: &mut Names, ties: &Ties, name: &str) {
+        if let Some((name, pid)) = names.remove_entry(name) {
+            ties.remove_name(pid, &name);
+            self.unbook(&name);
+        }
+    }
+
+    /// Whom the name leads to; if nobody, it is held for the caller.
+    pub(crate) fn claim(
+        &self,
+        worker: &Worker<'_, ProcessState>,
+        ties: &Ties,
+        name: &str,
+    ) -> Result<Claim<'_>, NameError> {
+        let mut names = self.names(name);
+        if let Some(&pid) = names.get(name) {
+            if worker.exists(pid) {
+                return Ok(Claim::Taken(pid));
+            }
+            // It has ended, and is about to take the name out itself.
+            self.forget(&mut names, ties, name);
+        }
+        let name = self.book(name)?;
+        Ok(Claim::Vacant(Vacancy { registry: self, names, name, filled: false }))
+    }
+
+    /// A process has ended: so have its names, unless they lead elsewhere by now.
+    pub(crate) fn process_ended(&self, pid: Pid, ended: impl IntoIterator<Item = Name>) {
+        for name in ended {
+            let mut names = self.names(&name);
+            if names.get(&name) == Some(&pid) {
+                names.remove(&name);
+                self.unbook(&name);
+            }
+        }
+    }
+
+    fn book(&self, name: &str) -> Result<Name, NameError> {
+        let cost = name.len() + NAME_OVERHEAD_BYTES;
+        if self.bytes.fetch_add(cost, Ordering::Relaxed) + cost > NAMES_BYTES_MAX {
+            self.bytes.fetch_sub(cost, Ordering::Relaxed);
+            return Err(NameError::Full { name: name.to_string() });
+        }
+        Ok(name.into())
+    }
+
+    fn unbook(&self, name: &str) {
+        self.bytes.fetch_sub(name.len() + NAME_OVERHEAD_BYTES, Ordering::Relaxed);
+    }
+}
+
+impl Vacancy<'_> {
+    /// The name, for the book of who is to have it.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The name leads to this process, whose book has it already.
+    pub(crate) fn fill(mut self, pid: Pid) {
+        self.names.insert(Arc::clone(&self.name), pid);
+        self.filled = true;
+    }
+}
+
+impl Drop for Vacancy<'_> {
+    fn drop(&mut self) {
+        if !self.filled {
+            self.registry.unbook(&self.name);
+        }
+    }
+}
