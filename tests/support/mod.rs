@@ -310,6 +310,20 @@ pub(crate) fn spawn_with(name: &str, argument: &str) -> String {
     format!("(call $argument {argument}) (call $spawn_named {} (i32.const 17))", literal(name))
 }
 
+/// The same as [`spawn`], linked with this tag.
+pub(crate) fn spawn_linked(name: &str, tag: i64) -> String {
+    format!("(call $spawn_linked {} (i32.const 0) (i64.const {tag}))", literal(name))
+}
+
+/// The same as [`spawn_with`], linked with this tag.
+pub(crate) fn spawn_linked_with(name: &str, argument: &str, tag: i64) -> String {
+    format!(
+        "(call $argument {argument})
+         (call $spawn_linked {} (i32.const 17) (i64.const {tag}))",
+        literal(name)
+    )
+}
+
 fn literal(name: &str) -> String {
     let mut bytes = [0; 8];
     bytes[..name.len()].copy_from_slice(name.as_bytes());
@@ -336,6 +350,19 @@ const PRELUDE: &str = r#"
   (import "lunatic::process" "sleep_ms" (func $sleep (param i64)))
   (import "lunatic::process" "kill" (func $kill (param i64)))
   (import "lunatic::process" "exists" (func $exists (param i64) (result i32)))
+  (import "lunatic::process" "link" (func $link (param i64 i64)))
+  (import "lunatic::process" "unlink" (func $unlink (param i64)))
+  (import "lunatic::process" "monitor" (func $monitor (param i64)))
+  (import "lunatic::process" "stop_monitoring" (func $stop_monitoring (param i64)))
+  (import "lunatic::process" "die_when_link_dies" (func $die_with_links (param i32)))
+  (import "lunatic::process" "get_or_spawn"
+    (func $get_or_spawn (param i32 i32 i64 i64 i64 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "lunatic::registry" "put" (func $put_name (param i32 i32 i64 i64)))
+  (import "lunatic::registry" "get" (func $get_name (param i32 i32 i32 i32) (result i32)))
+  (import "lunatic::registry" "remove" (func $remove_name (param i32 i32)))
+  (import "lunatic::message" "get_process_id" (func $died (result i64)))
+  (import "lunatic::message" "get_exit_reason" (func $exit_reason (param i32)))
+  (import "lunatic::message" "get_exit_text" (func $exit_text (param i32 i32) (result i32)))
   (import "lunatic::message" "create_data" (func $create (param i64 i64)))
   (import "lunatic::message" "write_data" (func $write (param i32 i32) (result i32)))
   (import "lunatic::message" "read_data" (func $read (param i32 i32) (result i32)))
@@ -367,6 +394,24 @@ const PRELUDE: &str = r#"
           (i32.const 240) (local.get $len) (i32.const 256) (local.get $params) (i32.const 288))
       (then unreachable))
     (i64.load (i32.const 288)))
+  (func $spawn_linked (param $name i64) (param $len i32) (param $params i32) (param $tag i64)
+    (result i64)
+    (i64.store (i32.const 240) (local.get $name))
+    (if (call $spawn_raw (local.get $tag) (i64.const -1) (i64.const -1)
+          (i32.const 240) (local.get $len) (i32.const 256) (local.get $params) (i32.const 288))
+      (then unreachable))
+    (i64.load (i32.const 288)))
+  ;; Waits for a notice: 1 or 2, as `receive` answers; then the parts of the reason.
+  (func $notice (result i32) (local $what i32)
+    (local.set $what (call $receive (i32.const 0) (i32.const 0) (i64.const -1)))
+    (if (local.get $what) (then (call $exit_reason (i32.const 320))))
+    (local.get $what))
+  (func $kind (result i32) (i32.load (i32.const 320)))
+  (func $first_kind (result i32) (i32.load (i32.const 324)))
+  (func $ended (result i64) (i64.load (i32.const 328)))
+  (func $first (result i64) (i64.load (i32.const 336)))
+  (func $detail (result i64) (i64.load (i32.const 344)))
+  (func $died_with (result i64) (i64.load (i32.const 352)))
   ;; A message of one number is the current one.
   (func $number (param $tag i64) (param $value i64)
     (call $create (local.get $tag) (i64.const 8))
