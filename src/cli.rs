@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::grants::{DirArgument, dir_argument};
+use crate::rights::Rights;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -14,6 +14,7 @@ Examples:
   lunatic run app.wasm --workers 8 -- --verbose hand `--verbose` to the program
   lunatic run service.wat --env PORT=80         a module in text form
   lunatic run app.wasm --dir src::/src:ro       a directory for the program to read
+  lunatic run app.wasm --allow-net connect:db.local:5432 --max-memory 64M
 
 Exit codes:
   0    the program ended well, or its reader closed the pipe
@@ -84,20 +85,6 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) processes_max: Option<NonZeroUsize>,
 
-    /// A directory for the program, as HOST, HOST::GUEST, and with :ro behind to read only
-    ///
-    /// The program knows it as GUEST, or as HOST, and reaches nothing outside of it. May be given
-    /// several times.
-    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = dir_argument)]
-    pub(crate) dirs: Vec<DirArgument>,
-
-    /// An address to listen on for the program; may be given several times
-    ///
-    /// The listening sockets have the descriptors behind those of the directories: 3, if there are
-    /// none.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) listen: Vec<String>,
-
     /// A file for the program's standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) stdin: Option<PathBuf>,
@@ -111,18 +98,6 @@ pub(crate) struct RunArguments {
     /// What the runtime has to say goes to its own standard error nevertheless.
     #[arg(long, value_name = "FILE")]
     pub(crate) stderr: Option<PathBuf>,
-
-    /// An environment variable for the program; may be given several times
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    pub(crate) env: Vec<(String, String)>,
-
-    /// Give the program all of this process's environment variables
-    #[arg(long)]
-    pub(crate) env_inherit: bool,
-
-    /// Largest message between processes: bytes, or with K, M or G
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = size)]
-    pub(crate) max_message: usize,
 
     /// Compile anew, and keep nothing of it on disk
     #[arg(long)]
@@ -141,6 +116,9 @@ pub(crate) struct RunArguments {
     #[arg(long, hide = true)]
     pub(crate) without_guard_marks: bool,
 
+    #[command(flatten)]
+    pub(crate) rights: Rights,
+
     /// Say more about what happens; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -153,29 +131,6 @@ pub(crate) enum StatsFormat {
     Table,
     /// For programs
     Json,
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some(("", _)) => Err("the name before '=' is empty".to_string()),
-        Some((key, value)) => Ok((key.to_string(), value.to_string())),
-        None => Err(format!(
-            "there is no '=' in it; write {text}=VALUE, or --env-inherit for the variables set here"
-        )),
-    }
-}
-
-/// Bytes, with an optional binary unit.
-fn size(text: &str) -> Result<usize, String> {
-    let (number, unit) = match text.char_indices().next_back() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
-        _ => (text, 1_usize),
-    };
-    let number: usize =
-        number.parse().map_err(|_| "give a number of bytes, or one with K, M or G".to_string())?;
-    number.checked_mul(unit).ok_or_else(|| format!("more than {} bytes", usize::MAX))
 }
 
 #[cfg(test)]
@@ -220,16 +175,5 @@ mod tests {
         assert_eq!(formats("--stats"), Some(StatsFormat::Table));
         assert_eq!(formats("--stats=json"), Some(StatsFormat::Json));
         assert_eq!(formats("--no-cache"), None);
-    }
-
-    #[test]
-    fn sizes_have_units_and_limits() {
-        assert_eq!(size("17"), Ok(17));
-        assert_eq!(size("2K"), Ok(2048));
-        assert_eq!(size("64M"), Ok(64 << 20));
-        assert!(size("").is_err());
-        assert!(size("M").is_err());
-        assert!(size("-1").is_err());
-        assert!(size("99999999999G").is_err());
     }
 }

@@ -31,6 +31,17 @@ pub(crate) fn dir_argument(text: &str) -> Result<DirArgument, String> {
     Ok(DirArgument { host: host.to_string(), guest: guest.to_string(), access })
 }
 
+impl std::fmt::Display for DirArgument {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, guest, access } = self;
+        f.write_str(host)?;
+        if host != guest {
+            write!(f, "::{guest}")?;
+        }
+        f.write_str(if *access == DirAccess::ReadOnly { ":ro" } else { "" })
+    }
+}
+
 impl DirArgument {
     /// Opens the directory.
     pub(crate) fn open(&self) -> anyhow::Result<DirGrant> {

@@ -42,8 +42,14 @@ fn list() -> String {
 
 fn reference() -> String {
     let mut text = INTRODUCTION.to_string();
+    let mut last = "";
     for module in modules() {
-        let _ = write!(text, "\n## `{}`\n\n{}\n", module.name, trimmed(module.doc));
+        // One interface may be described in several parts.
+        if module.name != last {
+            let _ = write!(text, "\n## `{}`\n", module.name);
+        }
+        last = module.name;
+        let _ = write!(text, "\n{}\n", trimmed(module.doc));
         for function in module.functions {
             let name = function.function.name;
             let _ = write!(

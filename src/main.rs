@@ -19,13 +19,14 @@ mod exit_code;
 mod grants;
 mod logging;
 mod progress;
+mod rights;
 mod stats;
 mod streams;
 
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(rights::with_rules_attached(std::env::args_os()));
     let result = match cli.into_command() {
         Command::Run(arguments) => {
             logging::start(arguments.verbose);

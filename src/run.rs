@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,12 +11,13 @@ use std::time::Instant;
 use anyhow::{Context, anyhow};
 use lunatic_engine::{Cache, Compiler, CompilerOptions, Form, Image, Module};
 use lunatic_host_api::{
-    ExitReason, Node, NodeBuilder, ProcessConfig, functions, raise_open_files_limit,
+    ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, functions, raise_open_files_limit,
 };
 
 use crate::cli::RunArguments;
 use crate::exit_code::{Code, Failure, OrFail};
-use crate::{grants, progress, stats, streams};
+use crate::rights::Rights;
+use crate::{progress, stats, streams};
 
 /// What the main process runs, as WASI commands have it.
 const ENTRY: &str = "_start";
@@ -26,10 +28,14 @@ const FRAMES_SHOWN: usize = 32;
 /// Runs a program to its end.
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
+    let rights = arguments.rights.with_file().or_fail(Code::Load)?;
+    if arguments.rights.print_rights {
+        return print_rights(&rights);
+    }
     let builder = builder(arguments);
     let module = load(arguments, builder.form())?;
     tracing::info!("loaded \"{}\" in {:.1?}", arguments.module.display(), begun.elapsed());
-    let config = config(arguments)?;
+    let config = config(arguments, &rights)?;
     let stdio = config.stdio.clone();
     // Many processes have many files; each has a limit of its own.
     raise_open_files_limit();
@@ -48,6 +54,18 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         stats::print(format, &observer.stats());
     }
     Ok(code.into())
+}
+
+/// Prints what a program would be given.
+fn print_rights(rights: &Rights) -> Result<ExitCode, Failure> {
+    let mut config = ProcessConfig::new(Stdio::inherit());
+    rights.grant(&mut config).or_fail(Code::Load)?;
+    let text = rights.print(&config).or_fail(Code::Internal)?;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        other => other.or_fail(Code::Internal)?,
+    }
+    Ok(Code::Success.into())
 }
 
 /// Reads, compiles (or finds in the cache) and links the module.
@@ -119,41 +137,17 @@ fn cache_directory() -> Option<PathBuf> {
     Some(base.join("lunatic").join("modules"))
 }
 
-fn config(arguments: &RunArguments) -> Result<ProcessConfig, Failure> {
+fn config(arguments: &RunArguments, rights: &Rights) -> Result<ProcessConfig, Failure> {
     let mut config = ProcessConfig::new(streams::open(arguments).or_fail(Code::Load)?);
     let program = arguments.module.file_name().unwrap_or(arguments.module.as_os_str());
-    // What programs for the older Lunatic count on.
-    config.can_spawn_processes = true;
-    config.can_compile_modules = true;
-    config.can_create_configs = true;
     config.args = vec![program.to_string_lossy().into_owned()];
     config.args.extend(arguments.args.iter().cloned());
-    if arguments.env_inherit {
-        // Names and values that are not UTF-8 cannot be given to a guest.
-        let all = env::vars_os()
-            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        config.env.extend(all);
-    }
-    for (key, value) in &arguments.env {
-        config.env.retain(|(known, _)| known != key);
-        config.env.push((key.clone(), value.clone()));
-    }
-    for dir in &arguments.dirs {
-        config.dirs.push(dir.open().or_fail(Code::Load)?);
-    }
-    for address in &arguments.listen {
-        let grant = grants::listen(address).or_fail(Code::Load)?;
-        let fd = 3 + config.dirs.len() + config.listeners.len();
-        if let Ok(address) = grant.address() {
-            tracing::info!("listening on {address}, descriptor {fd}");
-        }
-        config.listeners.push(grant);
-    }
+    rights.grant(&mut config).or_fail(Code::Load)?;
     Ok(config)
 }
 
 fn builder(arguments: &RunArguments) -> NodeBuilder {
-    let mut builder = NodeBuilder::new().message_bytes_max(arguments.max_message);
+    let mut builder = NodeBuilder::new();
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers.get());
     }

@@ -326,6 +326,18 @@ impl Instance {
         }
     }
 
+    /// Begins a new slice, of this length, as all later ones are.
+    pub fn begin_slice_of(&mut self, slice: i64) {
+        self.begin_slice();
+        // SAFETY: exclusively ours; its code stands still.
+        let header = unsafe { self.header.as_mut() };
+        header.slice = slice;
+        if let Some(left) = self.reductions() {
+            // SAFETY: points at the reductions global of this block; its code stands still.
+            unsafe { left.write(slice) };
+        }
+    }
+
     /// Takes reductions for work that the host did for the instance: its slice ends sooner.
     pub fn charge(&mut self, reductions: i64) {
         if let Some(left) = self.reductions() {

@@ -27,7 +27,7 @@ use lunatic_scheduler::{Process, Worker};
 
 use crate::exit::ExitReason;
 use crate::memory::{GuestMemory, Ptr};
-use crate::process::ProcessState;
+use crate::process::{ProcessState, settle_account};
 
 /// A host function was used against its contract: ends the calling process with this message.
 #[derive(Debug)]
@@ -260,8 +260,12 @@ pub(crate) unsafe fn run_short<A: Answer>(
 /// Suspends, and begins a new slice.
 #[inline(never)]
 fn rest(process: Process<ProcessState>, suspend: fn(Process<ProcessState>)) {
+    // SAFETY: the state of the running process, which nobody else refers to now; one word is read.
+    if unsafe { &(*process.program()).account }.is_kept() {
+        settle_account(process);
+    }
     suspend(process);
-    // SAFETY: the state of the running process, which nobody else refers to now.
+    // SAFETY: as above.
     unsafe { &mut *process.program() }.begin_slice();
 }
 

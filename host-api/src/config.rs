@@ -5,7 +5,10 @@
 //! whenever something is set. A process keeps the one that it was spawned with, whatever becomes of the
 //! number by which its parent knew it.
 
+mod limits;
 mod network;
+mod right;
+mod usage;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,11 +20,17 @@ use crate::kept::Kept;
 use crate::net::ListenGrant;
 use crate::stdio::Stdio;
 
+pub use limits::Limit;
 pub(crate) use network::Resolved;
 pub use network::{NetworkRule, NetworkRules, RuleError};
+pub use right::Right;
+pub(crate) use usage::{Told, Usage, Used};
 
 /// What a process of an operating system usually has.
 const DESCRIPTORS_MAX: usize = 1024;
+
+/// By feel.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// By feel: more is a leak, and would be some hundred megabytes.
 const RESOURCES_MAX: usize = 1_000_000;
@@ -49,17 +58,28 @@ pub struct ProcessConfig {
     pub can_compile_modules: bool,
     /// Whether it may make configurations for its children. Default: no.
     pub can_create_configs: bool,
+    /// Whether it may kill other processes than itself. Default: no.
+    pub can_kill_processes: bool,
+    /// Whether it may give names to processes, and take them away. Default: no.
+    pub can_name_processes: bool,
     /// Most bytes of linear memory. Default: 4 GiB.
     pub memory_bytes_max: usize,
     /// Most fuel that it may use, in units of [`FUEL_REDUCTIONS`](Self::FUEL_REDUCTIONS). Default:
     /// any amount.
     pub fuel_max: Option<u64>,
+    /// Most living processes that it has spawned. Default: any number.
+    pub children_max: Option<usize>,
+    /// Most bytes of a message, 4 GiB at most; the guest is told that a longer one is too large.
+    /// Default: 64 MiB.
+    pub message_bytes_max: usize,
     /// Most descriptors that are open at once, those above among them; one more is answered with
     /// error 33 (`mfile`). Default: 1024.
     pub descriptors_max: usize,
     /// Most resources (channels, sockets, timers, modules, configurations, …) that are open at once.
     /// Default: 1,000,000.
     pub resources_max: usize,
+    /// Where its processes tell what they use, if a process has made it.
+    pub(crate) usage: Option<Arc<Usage>>,
 }
 
 impl ProcessConfig {
@@ -79,11 +99,36 @@ impl ProcessConfig {
             can_spawn_processes: false,
             can_compile_modules: false,
             can_create_configs: false,
+            can_kill_processes: false,
+            can_name_processes: false,
             memory_bytes_max: MEMORY_BYTES_MAX,
             fuel_max: None,
+            children_max: None,
+            message_bytes_max: MESSAGE_BYTES_MAX,
             descriptors_max: DESCRIPTORS_MAX,
             resources_max: RESOURCES_MAX,
+            usage: None,
         }
+    }
+
+    /// For a child of a process with this configuration: nothing but the standard streams, within
+    /// the same limits.
+    pub(crate) fn nothing_for_child(&self) -> Self {
+        Self {
+            memory_bytes_max: self.memory_bytes_max,
+            fuel_max: self.fuel_max,
+            children_max: self.children_max,
+            message_bytes_max: self.message_bytes_max,
+            descriptors_max: self.descriptors_max,
+            resources_max: self.resources_max,
+            usage: Some(Arc::default()),
+            ..Self::new(self.stdio.clone())
+        }
+    }
+
+    /// For a child of a process with this configuration: the same.
+    pub(crate) fn same_for_child(&self) -> Self {
+        Self { usage: Some(Arc::default()), ..self.clone() }
     }
 }
 

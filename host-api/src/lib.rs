@@ -11,6 +11,7 @@
 //! called again with the same arguments when the process is woken. Nothing is held in between but
 //! what the process's state says.
 
+mod account;
 mod api;
 mod bind;
 mod config;
@@ -34,7 +35,7 @@ mod ties;
 
 pub use api::{HostModule, functions, modules};
 pub use bind::FunctionDoc;
-pub use config::{NetworkRule, NetworkRules, ProcessConfig, RuleError};
+pub use config::{Limit, NetworkRule, NetworkRules, ProcessConfig, Right, RuleError};
 pub use exit::{Cause, ExitReason};
 pub use fs::{DirAccess, DirGrant, raise_open_files_limit};
 pub use net::ListenGrant;

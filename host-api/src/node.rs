@@ -16,7 +16,6 @@ use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
 use crate::forms::{FormsInMaking, ModuleRef};
 use crate::kept::Kept;
-use crate::payload;
 use crate::process::{Entry, Params, ProcessState, Start};
 use crate::ready::Reactor;
 use crate::registry::Registry;
@@ -51,7 +50,6 @@ pub enum RunError {
 #[derive(Debug, Clone)]
 pub struct NodeBuilder {
     scheduler: Builder,
-    message_bytes_max: usize,
     slice: i64,
     form: Form,
 }
@@ -63,9 +61,6 @@ impl Default for NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Default largest message: 64 MiB.
-    pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
-
     /// Reductions of a slice. `cargo xtask bench kernels` counts slices: ordinary code does this in
     /// 10 us. The limit that decides is a chain of cache misses, one in five instructions and
     /// 100 ns each, which takes 1 ms.
@@ -74,12 +69,7 @@ impl NodeBuilder {
     /// All defaults: a worker for each core that this process may use.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            scheduler: Builder::new(),
-            message_bytes_max: Self::MESSAGE_BYTES_MAX,
-            slice: Self::SLICE,
-            form: Form::default(),
-        }
+        Self { scheduler: Builder::new(), slice: Self::SLICE, form: Form::default() }
     }
 
     /// Number of worker threads.
@@ -108,13 +98,6 @@ impl NodeBuilder {
         self
     }
 
-    /// Largest message in bytes, 4 GiB at most; a longer one is refused with an error to its sender.
-    #[must_use]
-    pub fn message_bytes_max(mut self, bytes: usize) -> Self {
-        self.message_bytes_max = bytes.min(payload::BYTES_MAX);
-        self
-    }
-
     /// Reductions (about one wasm instruction each) that a process runs before others get a turn.
     #[must_use]
     pub fn slice(mut self, reductions: i64) -> Self {
@@ -138,7 +121,6 @@ impl NodeBuilder {
         let node = Arc::new(NodeInner {
             handle: OnceLock::new(),
             memory: Arc::clone(&memory),
-            message_bytes_max: self.message_bytes_max,
             slice: self.slice,
             form: self.form,
             forms: FormsInMaking::default(),
@@ -222,6 +204,7 @@ impl Node {
             entry: Entry::new(image.get(), entry.as_bytes(), [].into_iter(), Params::new()),
             first_message: None,
             link: None,
+            place: None,
             is_main: true,
         };
         if let Err(error) = start.by_handle(self.runtime.handle()) {
@@ -259,7 +242,6 @@ impl Node {
 pub(crate) struct NodeInner {
     handle: OnceLock<Handle<ProcessState>>,
     pub(crate) memory: Arc<MemoryPool>,
-    pub(crate) message_bytes_max: usize,
     pub(crate) slice: i64,
     form: Form,
     pub(crate) forms: FormsInMaking,

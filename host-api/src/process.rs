@@ -9,6 +9,7 @@
 //! **Who may touch a [`ProcessState`]**: the fiber's body for the few words it copies out; otherwise
 //! the closure of `Process::on_worker`, which the scheduler runs while the fiber stands still.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
 use lunatic_scheduler::{End, Handle, Pid, Process, Program, Settled, TimerId, Worker};
 use smallvec::SmallVec;
 
+use crate::account::{self, Account, Place};
 use crate::api::channel::ChannelTable;
 use crate::api::error::ErrorTable;
 use crate::api::wasi::WasiState;
@@ -66,6 +68,7 @@ pub(crate) struct ProcessState {
     pub(crate) errors: ErrorTable,
     pub(crate) resources: Resources,
     pub(crate) rights: RightsState,
+    pub(crate) account: Account,
     pub(crate) wait: Wait,
     pub(crate) wasi: WasiState,
     pub(crate) config: ConfigRef,
@@ -158,6 +161,8 @@ pub(crate) struct Start<'a> {
     pub(crate) first_message: Option<&'a mut Option<Mail>>,
     /// Who is to be linked with it, and with which tag.
     pub(crate) link: Option<(Pid, i64)>,
+    /// Its place among its parent's children, if they are counted.
+    pub(crate) place: Option<Place>,
     pub(crate) is_main: bool,
 }
 
@@ -189,8 +194,9 @@ impl<'a> Start<'a> {
 
     #[inline]
     fn prepare(&self) -> Result<Prepared<'a>, RunError> {
-        let limits =
-            Limits { memory_bytes_max: self.config.memory_bytes_max, slice: self.node.slice };
+        let fuel = i64::try_from(account::reductions(self.config.fuel_max)).unwrap_or(i64::MAX);
+        let slice = self.node.slice.min(fuel);
+        let limits = Limits { memory_bytes_max: self.config.memory_bytes_max, slice };
         Ok(Prepared::new(
             self.image.get(),
             &self.node.get().memory,
@@ -223,6 +229,7 @@ impl<'a> Start<'a> {
             errors: ErrorTable::default(),
             resources: Resources::default(),
             rights: RightsState::default(),
+            account: Account::new(&self.config, self.place),
             wait: Wait::default(),
             wasi: WasiState::default(),
             config: self.config,
@@ -368,6 +375,24 @@ impl ProcessState {
         self.instance.begin_slice();
     }
 
+    /// Adds up what it has used, and ends the process if that is all it may.
+    #[cold]
+    pub(crate) fn settle_account(&mut self) -> ControlFlow<()> {
+        let (used, memory) = (self.instance.reductions_used(), self.instance.memory().1);
+        match self.account.settle(used, memory) {
+            Some(left) => {
+                let slice = self.node.slice.min(i64::try_from(left).unwrap_or(i64::MAX));
+                self.instance.begin_slice_of(slice);
+                ControlFlow::Continue(())
+            }
+            None => {
+                let limit = self.config.fuel_max.unwrap_or_default();
+                self.end(ExitReason::OutOfFuel { limit });
+                ControlFlow::Break(())
+            }
+        }
+    }
+
     /// Makes the process pay for work that the host did for it.
     pub(crate) fn charge(&mut self, reductions: i64) {
         self.instance.charge(reductions);
@@ -392,6 +417,7 @@ impl ProcessState {
     fn clear(&mut self, worker: &Worker<'_, Self>, reason: ExitReason) {
         worker.count(Own::end(&reason) as usize);
         self.wait.clear(worker);
+        self.account.close(self.instance.reductions_used());
         self.channels.close_all(worker);
         self.end_output();
         for mail in [self.scratch.take(), self.first_message.take()].into_iter().flatten() {
@@ -430,6 +456,14 @@ impl ProcessState {
     }
 }
 
+/// Between two slices of a process that has an account: it ends here if it has no fuel left.
+#[cold]
+pub(crate) fn settle_account(process: Process<ProcessState>) {
+    if process.on_worker(|_, state| state.settle_account()).is_break() {
+        process.exit();
+    }
+}
+
 static HOOKS: Hooks = Hooks { raise, yield_now, on_host_stack };
 
 /// # Safety
@@ -454,6 +488,10 @@ unsafe fn yield_now(owner: *mut ()) {
     // SAFETY: the state is alive and, while its fiber runs, nobody else's; one word is read.
     if unsafe { (*owner.cast::<ProcessState>()).wasi.holds_output() } {
         process.on_worker(|_, state| state.flush_old_lines());
+    }
+    // SAFETY: as above.
+    if unsafe { (*owner.cast::<ProcessState>()).account.is_kept() } {
+        settle_account(process);
     }
     process.preempt();
 }

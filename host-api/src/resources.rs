@@ -109,6 +109,11 @@ impl Resources {
         Ok(taken)
     }
 
+    /// All of one kind, in no order.
+    pub(crate) fn all<T: Kind + 'static>(&self) -> impl Iterator<Item = &T> {
+        self.tables.iter().flat_map(|tables| T::table(tables).entries.values())
+    }
+
     /// How many there are.
     pub(crate) fn open(&self) -> usize {
         self.open

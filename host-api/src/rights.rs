@@ -9,7 +9,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::config::Resolved;
+use crate::config::{Resolved, Right};
 use crate::process::ProcessState;
 
 /// Something that the process may not do; its text says what, and what would allow it.
@@ -31,6 +31,17 @@ pub(crate) struct RightsState {
 }
 
 impl ProcessState {
+    /// Before something that needs a right.
+    #[inline]
+    pub(crate) fn may(&mut self, right: Right) -> Result<(), Denied> {
+        if self.config.has(right) { Ok(()) } else { Err(self.denied_right(right)) }
+    }
+
+    #[cold]
+    fn denied_right(&mut self, right: Right) -> Denied {
+        self.denied(format!("the process may not {}", right.verb()))
+    }
+
     /// Before a connection to this address, or a datagram. The address is what the system will be
     /// given, as the very last thing before.
     pub(crate) fn may_connect(&mut self, to: SocketAddr) -> Result<(), Denied> {

@@ -12,9 +12,6 @@ use crate::message::{Mail, Message};
 use crate::process::ProcessState;
 use crate::stats::Own;
 
-/// Handles that one process may hold; a guest that leaks them ends here.
-const HANDLES_MAX: usize = 1_000_000;
-
 /// The channel is closed: nobody will ever take the other side.
 const CLOSED: u32 = 1;
 
@@ -42,24 +39,25 @@ impl ChannelTable {
     }
 
     /// A handle of a channel that came from elsewhere.
-    pub(super) fn add(&mut self, channel: &Channel<Mail>) -> Result<u64, Fault> {
-        self.insert(channel.clone(), Channel::add_holder)
+    pub(super) fn add(&mut self, channel: &Channel<Mail>, max: usize) -> Result<u64, Fault> {
+        self.insert(channel.clone(), max, Channel::add_holder)
     }
 
     /// A handle of a channel that this process just made, and which counts it already.
-    fn add_new(&mut self, channel: Channel<Mail>) -> Result<u64, Fault> {
-        self.insert(channel, |_| {})
+    fn add_new(&mut self, channel: Channel<Mail>, max: usize) -> Result<u64, Fault> {
+        self.insert(channel, max, |_| {})
     }
 
     fn insert(
         &mut self,
         channel: Channel<Mail>,
+        max: usize,
         count_holder: impl FnOnce(&Channel<Mail>),
     ) -> Result<u64, Fault> {
         let handles = self.handles.get_or_insert_default();
-        if handles.by_handle.len() >= HANDLES_MAX {
+        if handles.by_handle.len() >= max {
             return Err(Fault::new(format!(
-                "the process holds {HANDLES_MAX} channel handles; close some"
+                "the process holds {max} channel handles, its limit of resources; close some"
             )));
         }
         let count = handles.counts.entry(channel.id()).or_default();
@@ -110,13 +108,15 @@ host_functions! {
     /// Makes a channel that holds at most `bound` messages (0: any number). Answers a handle.
     fn open(call, bound: u64) -> Result<u64, Fault> {
         let bound = usize::try_from(bound).unwrap_or(usize::MAX);
-        call.state.channels.add_new(Channel::new(bound))
+        let max = call.state.config.resources_max;
+        call.state.channels.add_new(Channel::new(bound), max)
     }
 
     /// Another handle of the same channel. Traps if the handle is unknown.
     fn clone_handle(call, channel: u64) -> Result<u64, Fault> {
         let channel = call.state.channels.get(channel)?.clone();
-        call.state.channels.add(&channel)
+        let max = call.state.config.resources_max;
+        call.state.channels.add(&channel, max)
     }
 
     /// Gives up a handle. Traps if it is unknown.

@@ -76,7 +76,7 @@ host_functions! {
     /// Makes an empty message current. `tag` 0 means none. `capacity` is a hint and allocates
     /// nothing beyond the largest message.
     [short] fn create_data(call, tag: i64, capacity: u64) -> Result<(), Fault> {
-        let limit = call.state.node.message_bytes_max;
+        let limit = call.state.config.message_bytes_max;
         let mut message = match call.state.scratch.take() {
             Some(mut used) => {
                 used.clear();
@@ -95,7 +95,7 @@ host_functions! {
     /// Appends bytes to the message. Answers how many: all of them, or fewer when the message has
     /// reached the largest size (`--max-message`).
     [short] fn write_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
-        let limit = call.state.node.message_bytes_max;
+        let limit = call.state.config.message_bytes_max;
         let bytes = call.memory.slice(data_ptr, data_len)?;
         let message = call.state.scratch()?;
         let room = limit.saturating_sub(message.data.len());
@@ -159,7 +159,8 @@ host_functions! {
         let Some(Resource::Channel(transit)) = taken else {
             return Err(Fault::new(format!("the message has no channel at index {index}")));
         };
-        call.state.channels.add(transit.channel())
+        let max = call.state.config.resources_max;
+        call.state.channels.add(transit.channel(), max)
     }
 
     /// Sends the message to a process's mailbox. Always 0: a message to a process that does not

@@ -1,6 +1,7 @@
 //! The interfaces, one file each. [`modules`] is the table of everything that a guest may import.
 
 pub(crate) mod channel;
+mod config;
 pub(crate) mod error;
 mod message;
 mod process;
@@ -25,9 +26,12 @@ pub struct HostModule {
 
 /// All interfaces, in the order of the reference.
 #[must_use]
-pub fn modules() -> [&'static HostModule; 8] {
-    [
+pub fn modules() -> Vec<&'static HostModule> {
+    vec![
         &process::MODULE,
+        &config::older::MODULE,
+        &config::wasi::MODULE,
+        &config::precise::MODULE,
         &message::MODULE,
         &channel::MODULE,
         &registry::MODULE,

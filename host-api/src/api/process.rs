@@ -7,7 +7,9 @@ use lunatic_engine::{RawValue, Type};
 use lunatic_scheduler::Pid;
 
 use super::registry::{THIS_NODE, name};
+use crate::account::Place;
 use crate::bind::{Call, Fault, host_functions};
+use crate::config::{ConfigRef, Right};
 use crate::exit::ExitReason;
 use crate::memory::Ptr;
 use crate::process::{Entry, Start};
@@ -41,7 +43,7 @@ host_functions! {
 
     /// Makes a process that runs the exported function `func_str` with the parameters. They are
     /// records of 17 bytes: the type (0x7F i32, 0x7E i64, 0x7B v128), then 16 bytes of the value,
-    /// little-endian. `config_id` and `module_id` -1 mean the caller's own. `link` other than 0 links
+    /// little-endian. `config_id` (see `create_config`) and `module_id` -1 mean the caller's own. `link` other than 0 links
     /// the caller with the new process, before that can run; it is the link's tag (see `link`). 0:
     /// the process id (u64) is at `id_ptr`. 1: an error id is there. A function that is missing or of
     /// another type is found out by the new process, which then ends at once.
@@ -49,10 +51,12 @@ host_functions! {
         call, link: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(config_id, module_id)?;
+        own_only(module_id)?;
+        let config = call.config_for_child(config_id)?;
         let function = (func_str_ptr, func_str_len);
-        let child = Child { link, function, params: (params_ptr, params_len), with_message: false };
-        spawn_process(call, &child, id_ptr)
+        let params = (params_ptr, params_len);
+        let child = Child { link, config, function, params, with_message: false };
+        spawn_process(call, child, id_ptr)
     }
 
     /// Like `spawn`, and the caller's current message (see `lunatic::message`) becomes the first
@@ -61,11 +65,13 @@ host_functions! {
         call, link: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(config_id, module_id)?;
+        own_only(module_id)?;
+        let config = call.config_for_child(config_id)?;
         call.state.check_sendable()?;
         let function = (func_str_ptr, func_str_len);
-        let child = Child { link, function, params: (params_ptr, params_len), with_message: true };
-        spawn_process(call, &child, id_ptr)
+        let params = (params_ptr, params_len);
+        let child = Child { link, config, function, params, with_message: true };
+        spawn_process(call, child, id_ptr)
     }
 
     /// Finds the living process of a name (see `lunatic::registry`) or, if there is none, spawns one
@@ -77,12 +83,14 @@ host_functions! {
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32,
         node_id_ptr: Ptr, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(config_id, module_id)?;
+        own_only(module_id)?;
+        let config = call.config_for_child(config_id)?;
         let name = name(call, name_ptr, name_len)?;
         let function = (func_str_ptr, func_str_len);
-        let child = Child { link, function, params: (params_ptr, params_len), with_message: false };
+        let params = (params_ptr, params_len);
+        let child = Child { link, config, function, params, with_message: false };
         call.memory.write_u64(node_id_ptr, THIS_NODE)?;
-        spawn_named(call, &child, name, id_ptr)
+        spawn_named(call, child, name, id_ptr)
     }
 
     /// Waits for so many milliseconds. 0 lets others run.
@@ -111,6 +119,9 @@ host_functions! {
     /// Ends a process at its next scheduling point, whatever it does; it cannot refuse. Its links
     /// fail. Nothing happens if there is no such process.
     fn kill(call, process_id: u64) -> Result<(), Fault> {
+        if process_id != call.state.pid().as_u64() && call.state.may(Right::Kill).is_err() {
+            return Ok(());
+        }
         let by = Some(call.state.pid());
         let pid = Pid::from_u64(process_id);
         call.state.node.ties.kill(call.worker, pid, ExitReason::Killed { by });
@@ -171,10 +182,7 @@ pub(super) fn yield_once<T: Default>(call: &mut Call<'_, '_>) -> Poll<Result<T, 
     Poll::Pending
 }
 
-fn own_only(config_id: i64, module_id: i64) -> Result<(), Fault> {
-    if config_id != OWN {
-        return Err(Fault::new(format!("the process has no configuration with id {config_id}")));
-    }
+fn own_only(module_id: i64) -> Result<(), Fault> {
     if module_id != OWN {
         return Err(Fault::new(format!("the process has no module with id {module_id}")));
     }
@@ -185,6 +193,7 @@ fn own_only(config_id: i64, module_id: i64) -> Result<(), Fault> {
 struct Child {
     /// The tag of the link, unless it is 0.
     link: i64,
+    config: ConfigRef,
     function: (Ptr, u32),
     params: (Ptr, u32),
     /// The current message goes with it.
@@ -194,7 +203,7 @@ struct Child {
 impl Child {
     /// What it takes to make it, or why that cannot be. Waits until its module has the right form.
     fn start<'s>(
-        &self,
+        self,
         call: &'s mut Call<'_, '_>,
     ) -> Poll<Result<Result<Start<'s>, String>, Fault>> {
         let (name_ptr, name_len) = self.function;
@@ -213,11 +222,15 @@ impl Child {
                 "the process has links or monitors with {TIES_MAX} others, the most there can be"
             ))));
         }
-        let (module, config) = (call.state.module.clone(), call.state.config.clone());
-        let form = call.state.node.form_for(&config);
+        let module = call.state.module.clone();
+        let form = call.state.node.form_for(&self.config);
         let Poll::Ready(image) = call.image(&module, form) else { return Poll::Pending };
         let image = match image {
             Ok(image) => image,
+            Err(message) => return Poll::Ready(Ok(Err(message))),
+        };
+        let place = match admit(call) {
+            Ok(place) => place,
             Err(message) => return Poll::Ready(Ok(Err(message))),
         };
         Poll::Ready(Ok(Ok(Start {
@@ -225,7 +238,8 @@ impl Child {
             entry: Entry::new(&image, name, types, params),
             module,
             image,
-            config,
+            config: self.config,
+            place,
             first_message: self.with_message.then_some(&mut call.state.scratch),
             link: (self.link != 0).then_some((me, self.link)),
             is_main: false,
@@ -233,11 +247,17 @@ impl Child {
     }
 }
 
-fn spawn_process(
-    call: &mut Call<'_, '_>,
-    child: &Child,
-    id_ptr: Ptr,
-) -> Poll<Result<u32, Fault>> {
+/// Whether the process may spawn one more; its place, if they are counted.
+fn admit(call: &mut Call<'_, '_>) -> Result<Option<Place>, String> {
+    call.state.may(Right::Spawn).map_err(|denied| denied.to_string())?;
+    let Some(max) = call.state.config.children_max else { return Ok(None) };
+    let place = call.state.account.claim_place(max).ok_or_else(|| {
+        format!("cannot spawn a process: {max} children of this one live, the most there may be")
+    })?;
+    Ok(Some(place))
+}
+
+fn spawn_process(call: &mut Call<'_, '_>, child: Child, id_ptr: Ptr) -> Poll<Result<u32, Fault>> {
     // Checked before there is a process whose id could not be told.
     call.memory.slice_mut(id_ptr, 8)?;
     let worker = call.worker;
@@ -249,7 +269,7 @@ fn spawn_process(
 /// As [`spawn_process`], unless somebody has the name.
 fn spawn_named(
     call: &mut Call<'_, '_>,
-    child: &Child,
+    child: Child,
     name: &str,
     id_ptr: Ptr,
 ) -> Poll<Result<u32, Fault>> {
@@ -258,6 +278,9 @@ fn spawn_named(
     if let Some(pid) = node.registry.get(worker, name) {
         call.memory.write_u64(id_ptr, pid.as_u64())?;
         return Poll::Ready(Ok(FOUND));
+    }
+    if let Err(denied) = call.state.may(Right::Names) {
+        return spawned(call, id_ptr, Err(denied.to_string()));
     }
     let Poll::Ready(start) = child.start(call)? else { return Poll::Pending };
     // All that may take long is done before the name is held.

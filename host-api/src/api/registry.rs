@@ -3,6 +3,7 @@
 use lunatic_scheduler::Pid;
 
 use crate::bind::{Call, Fault, host_functions};
+use crate::config::Right;
 use crate::memory::Ptr;
 use crate::registry::NAME_BYTES_MAX;
 
@@ -23,7 +24,8 @@ pub(super) fn name<'a>(call: &Call<'a, '_>, ptr: Ptr, len: u32) -> Result<&'a st
 
 host_functions! {
     /// Names of processes, the same for all processes of a run. A name leads to one process and
-    /// vanishes when that ends. Names are UTF-8, of 4096 bytes at most.
+    /// vanishes when that ends. Names are UTF-8, of 4096 bytes at most. Who may not name processes
+    /// finds them; `put` and `remove` do nothing then but tell the log.
     pub(crate) MODULE: "lunatic::registry";
 
     /// Makes a name lead to a process, which it takes away from another that had it; if the process
@@ -38,6 +40,9 @@ host_functions! {
             )));
         }
         let name = name(call, name_ptr, name_len)?;
+        if call.state.may(Right::Names).is_err() {
+            return Ok(());
+        }
         let node = call.state.node.get();
         node.registry
             .put(call.worker, &node.ties, name, Pid::from_u64(process_id))
@@ -60,6 +65,9 @@ host_functions! {
     /// Makes a name lead to nobody. Nothing happens if it does already.
     fn remove(call, name_ptr: Ptr, name_len: u32) -> Result<(), Fault> {
         let name = name(call, name_ptr, name_len)?;
+        if call.state.may(Right::Names).is_err() {
+            return Ok(());
+        }
         let node = call.state.node.get();
         node.registry.remove(&node.ties, name);
         Ok(())

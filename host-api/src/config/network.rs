@@ -23,6 +23,9 @@ const RULES_MAX: usize = 256;
 /// Addresses that are remembered for a process's names; the oldest go first.
 const RESOLVED_MAX: usize = 256;
 
+/// The one name that means addresses also for those who never asked for it: this machine's own.
+const LOCALHOST: &str = "localhost";
+
 /// What a process may do in the network. Clones share the rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkRules(Arc<Vec<NetworkRule>>);
@@ -251,7 +254,8 @@ impl Hosts {
             (Self::Net(IpAddr::V6(net), bits), IpAddr::V6(address)) => {
                 same_bits(net.to_bits(), address.to_bits(), *bits, 128)
             }
-            (Self::Net(..) | Self::Name(_) | Self::NamesUnder(_), _) => false,
+            (Self::Name(name), address) => **name == *LOCALHOST && address.is_loopback(),
+            (Self::Net(..) | Self::NamesUnder(_), _) => false,
         }
     }
 
@@ -271,6 +275,13 @@ impl Hosts {
             }
             (Self::Name(_) | Self::NamesUnder(_), Self::Name(name)) => self.has_name(name),
             (Self::NamesUnder(mine), Self::NamesUnder(end)) => end.ends_with(&**mine),
+            // All addresses of the net begin with those bits of this machine's own.
+            (Self::Name(_), Self::Net(IpAddr::V4(address), 8..)) => {
+                self.has_address((*address).into())
+            }
+            (Self::Name(_), Self::Net(IpAddr::V6(address), 128)) => {
+                self.has_address((*address).into())
+            }
             _ => false,
         }
     }
@@ -459,6 +470,8 @@ mod tests {
             ("connect:[::/0]:80", "[::5]:80", "1.2.3.4:80"),
             ("connect:*:443", "1.2.3.4:443", "1.2.3.4:444"),
             ("127.0.0.1:80", "127.0.0.1:80", "127.0.0.2:80"),
+            ("localhost:80", "127.0.0.1:80", "128.0.0.1:80"),
+            ("connect:localhost:80", "[::]:80", "127.0.0.1:81"),
             // What is one and the same to the system is so to the rules.
             ("connect:127.0.0.1:80", "[::ffff:127.0.0.1]:80", "[::ffff:127.0.0.2]:80"),
             ("connect:127.0.0.1:80", "0.0.0.0:80", "[::]:80"),
@@ -525,6 +538,8 @@ mod tests {
             ("connect:*.b:80", "connect:c.a.b:80", "connect:*:80"),
             ("connect:[::/0]:80", "connect:[::1]:80", "connect:127.0.0.1:80"),
             ("listen:0.0.0.0:80", "listen:127.0.0.1:80", "127.0.0.1:80"),
+            ("localhost:80", "listen:127.0.0.0/8:80", "connect:126.0.0.0/7:80"),
+            ("db.local:80", "db.local:80", "connect:127.0.0.1:80"),
         ] {
             let parent = rules(&[parent]);
             assert!(parent.cover(&inside.parse().expect("a rule")), "{parent:?} {inside}");

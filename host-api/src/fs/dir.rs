@@ -145,6 +145,16 @@ impl OpenDir {
         Self { dir, access, is_grant: true, is_local }
     }
 
+    /// A directory beneath it, to be shared with other processes.
+    pub(super) fn grant_beneath(&self, path: &str, access: DirAccess) -> Result<Self, Errno> {
+        let oflags = oflags::DIRECTORY;
+        let how = OpenHow { follow: Follow::Yes, oflags, fdflags: 0, read: true, write: false };
+        match self.open(path, how)? {
+            Opened::Dir(dir) => Ok(Self { access, is_grant: true, ..dir }),
+            Opened::File(_) => Err(Errno::NotDir),
+        }
+    }
+
     /// Refuses what would change something, where that is not granted.
     pub(crate) fn may_change(&self) -> Result<(), Errno> {
         match self.access {

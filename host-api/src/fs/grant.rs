@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 
 use super::dir::OpenDir;
+use crate::api::wasi::Errno;
 
 /// What a process may do in a directory that it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,5 +38,56 @@ impl DirGrant {
         }
         let dir = Arc::new(OpenDir::granted(Dir::from_std_file(file), access));
         Ok(Self { name: guest.into(), dir })
+    }
+
+    /// What remains of `path` in this directory, if it begins with its name.
+    pub(crate) fn rest_of<'p>(&self, path: &'p str) -> Option<&'p str> {
+        if &*self.name == "." {
+            return (!path.starts_with('/')).then_some(path);
+        }
+        let rest = path.strip_prefix(self.name.trim_end_matches('/'))?;
+        let inside = rest.is_empty() || rest.starts_with('/') || rest.len() == path.len();
+        let rest = rest.trim_start_matches('/');
+        inside.then_some(if rest.is_empty() { "." } else { rest })
+    }
+
+    /// A directory beneath this one, to be given away with at most the same rights. May block.
+    pub(crate) fn beneath(&self, path: &str, name: &str, access: DirAccess) -> Result<Self, Errno> {
+        let access = match self.dir.access() {
+            DirAccess::ReadWrite => access,
+            DirAccess::ReadOnly => DirAccess::ReadOnly,
+        };
+        Ok(Self { name: name.into(), dir: Arc::new(self.dir.grant_beneath(path, access)?) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DirAccess, DirGrant};
+    use std::path::Path;
+
+    #[test]
+    fn a_path_is_in_the_directory_whose_name_it_begins_with() {
+        for (name, path, rest) in [
+            ("/data", "/data", Some(".")),
+            ("/data", "/data/", Some(".")),
+            ("/data", "/data/a/b", Some("a/b")),
+            ("/data/", "/data/a", Some("a")),
+            ("/data", "/database", None),
+            ("/data", "/dat", None),
+            ("/data", "data", None),
+            ("/", "/a", Some("a")),
+            ("/", "a", Some("a")),
+            (".", ".", Some(".")),
+            (".", "./a", Some("./a")),
+            (".", ".hidden", Some(".hidden")),
+            (".", "a/b", Some("a/b")),
+            (".", "/a", None),
+            ("src", "src/a", Some("a")),
+            ("src", "a", None),
+        ] {
+            let grant = DirGrant::open(Path::new("."), name, DirAccess::ReadOnly).expect("it is");
+            assert_eq!(grant.rest_of(path), rest, "{path} in {name}");
+        }
     }
 }

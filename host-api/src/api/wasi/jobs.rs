@@ -53,7 +53,7 @@ impl<T> Drop for Turn<T> {
 }
 
 /// Runs on the pool what `prepare` makes of the call, once; its result, or `None` until it is there.
-pub(super) fn on_pool<T, W>(
+pub(in crate::api) fn on_pool<T, W>(
     call: &mut Call<'_, '_>,
     prepare: impl FnOnce(&mut Call<'_, '_>) -> Result<W, Errno>,
 ) -> Result<Option<T>, Errno>

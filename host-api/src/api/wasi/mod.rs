@@ -41,6 +41,7 @@ use poll::Layout;
 
 pub(crate) use errno::Errno;
 pub(crate) use flags::{fdflags, oflags};
+pub(in crate::api) use jobs::on_pool;
 pub(crate) use state::WasiState;
 
 host_functions! {

@@ -1,0 +1,475 @@
+//! What a program is given and how much it may have: on the command line, in a file (`--config`) with
+//! the same names, and as printed by `--print-rights`.
+//!
+//! Nothing of the outside is given by default; what programs do among themselves (spawn, kill, …) is
+//! allowed unless it is denied. What the command line says comes behind what a file says: lists become
+//! longer, and of two amounts the command line's counts.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use lunatic_host_api::{Limit, NetworkRule, NetworkRules, ProcessConfig, Right};
+use serde::{Deserialize, Serialize};
+
+use crate::grants::{self, DirArgument, dir_argument};
+
+/// What `run` is told about a program's rights and limits.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Rights and limits")]
+pub(crate) struct Rights {
+    /// A directory for the program, as HOST, HOST::GUEST, and with :ro behind to read only
+    ///
+    /// The program knows it as GUEST, or as HOST, and reaches nothing outside of it. May be given
+    /// several times.
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = dir_argument)]
+    dirs: Vec<DirArgument>,
+
+    /// An address to listen on for the program; may be given several times
+    ///
+    /// The listening sockets have the descriptors behind those of the directories: 3, if there are
+    /// none.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Vec<String>,
+
+    /// Where the program may listen and connect: [listen:|connect:]HOST:PORT; alone: everywhere
+    ///
+    /// HOST is an address (IPv6 in brackets), a net (10.0.0.0/8), a name, *.NAME or *; PORT is a
+    /// number, a range (8000-9000) or *. Without listen: or connect: a rule is about both. A rule by
+    /// name holds for what the runtime finds when the program asks for that name. May be given
+    /// several times, or with several rules between commas.
+    #[arg(
+        long, value_name = "RULE", value_delimiter = ',',
+        num_args = 0..=1, require_equals = true, default_missing_value = "*"
+    )]
+    allow_net: Vec<NetworkRule>,
+
+    /// An environment variable for the program; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    env: Vec<(String, String)>,
+
+    /// Give the program all of this process's environment variables
+    #[arg(long)]
+    env_inherit: bool,
+
+    /// What the program's processes may not do, several between commas
+    #[arg(long, value_name = "RIGHT", value_delimiter = ',', value_enum)]
+    deny: Vec<Denial>,
+
+    /// Most linear memory of a process: bytes, or with K, M or G [default: 4G]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_memory: Option<u64>,
+
+    /// Fuel of a process, in units of 100,000 instructions; it ends when it has used it up
+    #[arg(long, value_name = "N")]
+    max_fuel: Option<u64>,
+
+    /// Most living children of a process; a spawn beyond it answers an error
+    #[arg(long, value_name = "N")]
+    max_children: Option<u64>,
+
+    /// Most open resources of a process: channels, sockets, timers, … [default: 1000000]
+    #[arg(long, value_name = "N")]
+    max_resources: Option<u64>,
+
+    /// Most open descriptors of a process: files, directories, … [default: 1024]
+    #[arg(long, value_name = "N")]
+    max_descriptors: Option<u64>,
+
+    /// Largest message between processes: bytes, or with K, M or G [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_message: Option<u64>,
+
+    /// A file in TOML with rights and limits, by the names of these options
+    ///
+    /// For example: dir = ["data:ro"], allow-net = ["connect:db.local:5432"], max-memory = "64M".
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print the rights and limits as a file for --config, and run nothing
+    #[arg(long)]
+    pub(crate) print_rights: bool,
+}
+
+/// A right that can be denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Denial(Right);
+
+impl ValueEnum for Denial {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Denial; Right::ALL.len()] = {
+            let mut all = [Denial(Right::Spawn); Right::ALL.len()];
+            let mut at = 0;
+            while at < all.len() {
+                all[at] = Denial(Right::ALL[at]);
+                at += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.0.name()))
+    }
+}
+
+/// A file of configuration, as it is written.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct File {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dir: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listen: Vec<String>,
+    allow_net: Vec<String>,
+    deny: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_memory: Option<Amount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_fuel: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_children: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_resources: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_descriptors: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_message: Option<Amount>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    env_inherit: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
+}
+
+/// Bytes: a number, or a text with a unit.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Amount {
+    Bytes(u64),
+    Text(String),
+}
+
+impl Amount {
+    fn bytes(&self) -> Result<u64, String> {
+        match self {
+            Self::Bytes(bytes) => Ok(*bytes),
+            Self::Text(text) => size(text).map_err(|error| format!("\"{text}\": {error}")),
+        }
+    }
+}
+
+impl Rights {
+    /// With what the file says that is named by `--config`.
+    pub(crate) fn with_file(&self) -> anyhow::Result<Self> {
+        let Some(path) = &self.config else { return Ok(self.clone()) };
+        let context = || format!("cannot use \"{}\" (--config)", path.display());
+        read(path)
+            .and_then(|file| file.rights())
+            .map(|rights| rights.then(self))
+            .with_context(context)
+    }
+
+    /// These, and behind them what others say.
+    fn then(mut self, other: &Self) -> Self {
+        self.dirs.extend(other.dirs.iter().cloned());
+        self.listen.extend(other.listen.iter().cloned());
+        self.allow_net.extend(other.allow_net.iter().cloned());
+        self.env.extend(other.env.iter().cloned());
+        self.env_inherit |= other.env_inherit;
+        self.deny.extend(&other.deny);
+        for limit in Limit::ALL {
+            let amount = other.amount(limit);
+            if amount.is_some() {
+                *self.amount_mut(limit) = amount;
+            }
+        }
+        self.print_rights = other.print_rights;
+        self
+    }
+
+    fn amount(&self, limit: Limit) -> Option<u64> {
+        match limit {
+            Limit::Memory => self.max_memory,
+            Limit::Fuel => self.max_fuel,
+            Limit::Children => self.max_children,
+            Limit::Resources => self.max_resources,
+            Limit::Message => self.max_message,
+            Limit::Descriptors => self.max_descriptors,
+        }
+    }
+
+    fn amount_mut(&mut self, limit: Limit) -> &mut Option<u64> {
+        match limit {
+            Limit::Memory => &mut self.max_memory,
+            Limit::Fuel => &mut self.max_fuel,
+            Limit::Children => &mut self.max_children,
+            Limit::Resources => &mut self.max_resources,
+            Limit::Message => &mut self.max_message,
+            Limit::Descriptors => &mut self.max_descriptors,
+        }
+    }
+
+    /// Opens and grants it all.
+    pub(crate) fn grant(&self, config: &mut ProcessConfig) -> anyhow::Result<()> {
+        config.env = self.variables();
+        for dir in &self.dirs {
+            config.dirs.push(dir.open()?);
+        }
+        for address in &self.listen {
+            let grant = grants::listen(address)?;
+            let fd = 3 + config.dirs.len() + config.listeners.len();
+            if let Ok(address) = grant.address() {
+                tracing::info!("listening on {address}, descriptor {fd}");
+            }
+            config.listeners.push(grant);
+        }
+        config.network = NetworkRules::default();
+        for rule in &self.allow_net {
+            config.network.add(rule.clone())?;
+        }
+        for right in Right::ALL {
+            config.set_right(right, !self.deny.contains(&Denial(right)));
+        }
+        for limit in Limit::ALL {
+            if let Some(amount) = self.amount(limit) {
+                config.set_limit(limit, amount);
+            }
+        }
+        Ok(())
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        let mut variables = Vec::new();
+        if self.env_inherit {
+            // Names and values that are not UTF-8 cannot be given to a guest.
+            let all = env::vars_os()
+                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+            variables.extend(all);
+        }
+        for (key, value) in &self.env {
+            variables.retain(|(known, _)| known != key);
+            variables.push((key.clone(), value.clone()));
+        }
+        variables
+    }
+
+    /// As a file that says the same about a program with this configuration.
+    pub(crate) fn print(&self, config: &ProcessConfig) -> anyhow::Result<String> {
+        let some = |limit| Some(config.limit(limit)).filter(|amount| *amount != u64::MAX);
+        let denied = Right::ALL.iter().filter(|right| !config.has(**right));
+        let file = File {
+            dir: self.dirs.iter().map(ToString::to_string).collect(),
+            listen: self.listen.clone(),
+            allow_net: config.network.iter().map(ToString::to_string).collect(),
+            deny: denied.map(|right| right.name().to_string()).collect(),
+            max_memory: some(Limit::Memory).map(Amount::Bytes),
+            max_fuel: some(Limit::Fuel),
+            max_children: some(Limit::Children),
+            max_resources: some(Limit::Resources),
+            max_descriptors: some(Limit::Descriptors),
+            max_message: some(Limit::Message).map(Amount::Bytes),
+            env_inherit: false,
+            env: config.env.iter().cloned().collect(),
+        };
+        Ok(toml::to_string(&file)?)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    let text = fs::read_to_string(path)?;
+    let table: toml::Table = text.parse()?;
+    for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+        let near = KEYS
+            .iter()
+            .map(|known| (strsim::damerau_levenshtein(known, key), known))
+            .min()
+            .filter(|(distance, _)| *distance <= 3);
+        match near {
+            Some((_, known)) => bail!("there is no \"{key}\"; is it \"{known}\"?"),
+            None => bail!("there is no \"{key}\"; there are {}", KEYS.join(", ")),
+        }
+    }
+    Ok(table.try_into()?)
+}
+
+/// What a file may say.
+const KEYS: [&str; 12] = [
+    "dir",
+    "listen",
+    "allow-net",
+    "env",
+    "env-inherit",
+    "deny",
+    "max-memory",
+    "max-fuel",
+    "max-children",
+    "max-resources",
+    "max-descriptors",
+    "max-message",
+];
+
+impl File {
+    fn rights(self) -> anyhow::Result<Rights> {
+        let text = |key: &'static str| move |error: String| anyhow::anyhow!("{key}: {error}");
+        let bytes = |key, amount: Option<Amount>| {
+            amount.map(|amount| amount.bytes()).transpose().map_err(text(key))
+        };
+        Ok(Rights {
+            dirs: self
+                .dir
+                .iter()
+                .map(|dir| dir_argument(dir).map_err(text("dir")))
+                .collect::<anyhow::Result<_>>()?,
+            listen: self.listen,
+            allow_net: self
+                .allow_net
+                .iter()
+                .map(|rule| rule.parse().context("allow-net"))
+                .collect::<anyhow::Result<_>>()?,
+            env: self.env.into_iter().collect(),
+            env_inherit: self.env_inherit,
+            deny: self
+                .deny
+                .iter()
+                .map(|name| denial(name).map_err(text("deny")))
+                .collect::<anyhow::Result<_>>()?,
+            max_memory: bytes("max-memory", self.max_memory)?,
+            max_fuel: self.max_fuel,
+            max_children: self.max_children,
+            max_resources: self.max_resources,
+            max_descriptors: self.max_descriptors,
+            max_message: bytes("max-message", self.max_message)?,
+            config: None,
+            print_rights: false,
+        })
+    }
+}
+
+fn denial(name: &str) -> Result<Denial, String> {
+    let known = Denial::value_variants().iter().find(|denial| denial.0.name() == name);
+    known.copied().ok_or_else(|| {
+        let names: Vec<&str> = Right::ALL.iter().map(|right| right.name()).collect();
+        format!("there is no right \"{name}\"; there are {}", names.join(", "))
+    })
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some(("", _)) => Err("the name before '=' is empty".to_string()),
+        Some((key, value)) => Ok((key.to_string(), value.to_string())),
+        None => Err(format!(
+            "there is no '=' in it; write {text}=VALUE, or --env-inherit for the variables set here"
+        )),
+    }
+}
+
+/// Bytes, with an optional binary unit.
+fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
+        _ => (text, 1_u64),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| "give a number of bytes, or one with K, M or G".to_string())?;
+    number.checked_mul(unit).ok_or_else(|| format!("more than {} bytes", u64::MAX))
+}
+
+/// `--allow-net` takes a rule or none, and what follows may be the program: an argument that begins with
+/// `-`, or names a file, is not a rule. Written out, so that the parser need not guess.
+pub(crate) fn with_rules_attached(
+    arguments: impl Iterator<Item = std::ffi::OsString>,
+) -> Vec<std::ffi::OsString> {
+    let mut all: Vec<std::ffi::OsString> = Vec::new();
+    let mut is_guests = false;
+    for argument in arguments {
+        let follows = !is_guests && all.last().is_some_and(|last| last == "--allow-net");
+        let is_option = argument.as_encoded_bytes().starts_with(b"-");
+        is_guests |= argument == "--";
+        if follows && !is_option && !Path::new(&argument).is_file() {
+            let option = all.last_mut().expect("just seen");
+            option.push("=");
+            option.push(argument);
+        } else {
+            all.push(argument);
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_and_limits() {
+        assert_eq!(size("17"), Ok(17));
+        assert_eq!(size("2K"), Ok(2048));
+        assert_eq!(size("64M"), Ok(64 << 20));
+        assert!(size("").is_err());
+        assert!(size("M").is_err());
+        assert!(size("-1").is_err());
+        assert!(size("99999999999G").is_err());
+    }
+
+    #[test]
+    fn a_rule_is_attached_to_its_option_and_a_program_is_not() {
+        let attached = |line: &str| {
+            let words = line.split(' ').map(std::ffi::OsString::from);
+            let words = with_rules_attached(words);
+            words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        };
+        for (line, expected) in [
+            ("run --allow-net connect:a:1 a.wasm", "run --allow-net=connect:a:1 a.wasm"),
+            ("run --allow-net Cargo.toml", "run --allow-net Cargo.toml"),
+            ("run --allow-net --stats Cargo.toml", "run --allow-net --stats Cargo.toml"),
+            ("run --allow-net=a:1 b", "run --allow-net=a:1 b"),
+            ("run a -- --allow-net b", "run a -- --allow-net b"),
+            ("run a --allow-net", "run a --allow-net"),
+        ] {
+            assert_eq!(attached(line), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_says_what_options_say() {
+        let text = "dir = ['a::b:ro']\nallow-net = ['connect:a:1', '*']\ndeny = ['spawn']\n\
+                    max-memory = '1M'\nmax-message = 7\nmax-fuel = 3\nenv = { A = 'B' }";
+        let file: File = toml::from_str(text).expect("a file");
+        let rights = file.rights().expect("rights");
+        assert_eq!((rights.max_memory, rights.max_message), (Some(1 << 20), Some(7)));
+        assert_eq!((rights.max_fuel, rights.env.len()), (Some(3), 1));
+        assert_eq!((rights.dirs.len(), rights.allow_net.len()), (1, 2));
+        assert_eq!(rights.deny, [Denial(Right::Spawn)]);
+        let more =
+            Rights { max_fuel: Some(4), deny: vec![Denial(Right::Kill)], ..Rights::default() };
+        let both = rights.then(&more);
+        assert_eq!((both.max_fuel, both.max_memory, both.deny.len()), (Some(4), Some(1 << 20), 2));
+    }
+
+    #[test]
+    fn the_keys_of_a_file_are_known() {
+        let file = File {
+            dir: vec![String::new()],
+            listen: vec![String::new()],
+            env_inherit: true,
+            env: BTreeMap::from([(String::new(), String::new())]),
+            max_memory: Some(Amount::Bytes(0)),
+            max_fuel: Some(0),
+            max_children: Some(0),
+            max_resources: Some(0),
+            max_descriptors: Some(0),
+            max_message: Some(Amount::Bytes(0)),
+            ..File::default()
+        };
+        let table: toml::Table = toml::to_string(&file).expect("text").parse().expect("a table");
+        let mut keys = KEYS.to_vec();
+        keys.sort_unstable();
+        assert_eq!(table.keys().collect::<Vec<_>>(), keys);
+    }
+}
