@@ -35,6 +35,17 @@ pub(crate) struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: Option<RunArguments>,
+    #[command(flatten)]
+    rights: Rights,
+}
+
+/// Everything that `run` is told.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) arguments: RunArguments,
+    #[command(flatten)]
+    pub(crate) rights: Rights,
 }
 
 impl Cli {
@@ -42,7 +53,9 @@ impl Cli {
     pub(crate) fn into_command(self) -> Command {
         match (self.command, self.run) {
             (Some(command), _) => command,
-            (None, Some(run)) => Command::Run(Box::new(run)),
+            (None, Some(arguments)) => {
+                Command::Run(Box::new(Run { arguments, rights: self.rights }))
+            }
             (None, None) => unreachable!("clap demands a module or a command"),
         }
     }
@@ -52,7 +65,7 @@ impl Cli {
 pub(crate) enum Command {
     /// Run a program
     #[command(after_help = AFTER_HELP)]
-    Run(Box<RunArguments>),
+    Run(Box<Run>),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -116,9 +129,6 @@ pub(crate) struct RunArguments {
     #[arg(long, hide = true)]
     pub(crate) without_guard_marks: bool,
 
-    #[command(flatten)]
-    pub(crate) rights: Rights,
-
     /// Say more about what happens; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -147,6 +157,7 @@ mod tests {
     fn everything_behind_the_dashes_is_the_guests() {
         let line = ["lunatic", "run", "a.wasm", "x", "--workers", "8", "--", "--workers", "y"];
         let Command::Run(run) = Cli::parse_from(line).into_command() else { panic!("run") };
+        let run = run.arguments;
         assert_eq!(run.args, ["x", "--workers", "y"]);
         assert_eq!(run.workers.map(NonZeroUsize::get), Some(8));
     }
@@ -156,6 +167,7 @@ mod tests {
         let Command::Run(run) = Cli::parse_from(["lunatic", "a.wasm", "b"]).into_command() else {
             panic!("run")
         };
+        let run = run.arguments;
         assert_eq!(
             (run.module.as_path(), run.args.as_slice()),
             ("a.wasm".as_ref(), &["b".into()][..])
@@ -169,6 +181,7 @@ mod tests {
             else {
                 panic!("run")
             };
+            let run = run.arguments;
             assert_eq!(run.module.as_path(), "a.wasm");
             run.stats
         };

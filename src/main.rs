@@ -28,9 +28,9 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse_from(rights::with_rules_attached(std::env::args_os()));
     let result = match cli.into_command() {
-        Command::Run(arguments) => {
-            logging::start(arguments.verbose);
-            run::run(&arguments)
+        Command::Run(run) => {
+            logging::start(run.arguments.verbose);
+            run::run(&run)
         }
         Command::Completions { shell } => completions::print(shell),
         Command::Imports { markdown } => imports::print(markdown),

@@ -14,7 +14,7 @@ use lunatic_host_api::{
     ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, functions, raise_open_files_limit,
 };
 
-use crate::cli::RunArguments;
+use crate::cli::{Run, RunArguments};
 use crate::exit_code::{Code, Failure, OrFail};
 use crate::rights::Rights;
 use crate::{progress, stats, streams};
@@ -26,10 +26,10 @@ const ENTRY: &str = "_start";
 const FRAMES_SHOWN: usize = 32;
 
 /// Runs a program to its end.
-pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn run(Run { arguments, rights }: &Run) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let rights = arguments.rights.with_file().or_fail(Code::Load)?;
-    if arguments.rights.print_rights {
+    let rights = rights.with_file().or_fail(Code::Load)?;
+    if rights.print_rights {
         return print_rights(&rights);
     }
     let builder = builder(arguments);

@@ -110,3 +110,26 @@ fn a_panic_message_comes_before_the_trap() {
     let trap = output.stderr.find("lunatic: the main process trapped").expect("the trap");
     assert!(panic < trap, "{output:#?}");
 }
+
+#[test]
+fn children_are_configured_by_the_builder() {
+    let place = tempfile::TempDir::new().expect("a temporary directory can be made");
+    std::fs::write(place.path().join("file"), "text").expect("it can be written");
+    let dir = format!("{}::/data", place.path().display());
+    for workers in ["1", "4"] {
+        let options = ["--dir", &dir, "--workers", workers];
+        let Some(output) = run_guest(&options, "configs", &[], b"") else { return };
+        let output = output.expect(0).says(&["has used up its fuel of 20 units"]);
+        let lines: Vec<&str> = output.stdout.lines().collect();
+        assert_eq!(lines[..3], ["Ok(\"text\") false false B false", "spawned 1", "used 20 of 20"]);
+        assert!(lines[3].starts_with("5: configuring a process: "), "{output:#?}");
+        assert!(
+            lines[4].starts_with("directory: ") && lines[4].contains("\"/etc\""),
+            "{output:#?}"
+        );
+        assert!(lines[5].contains("\"connect:db.local:5432\": no rule"), "{output:#?}");
+        assert!(lines[6].contains("\"nonsense\" is no network rule"), "{output:#?}");
+        assert_eq!(lines[7..], ["all: granted"]);
+    }
+    assert!(!place.path().join("new").exists());
+}

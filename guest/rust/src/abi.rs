@@ -30,6 +30,62 @@ mod imports {
         pub(super) fn process_id() -> u64;
         pub(super) fn exists(process: u64) -> i32;
         pub(super) fn kill(process: u64);
+        pub(super) fn drop_config(config: i64);
+    }
+
+    pub(super) mod config {
+        #[link(wasm_import_module = "lunatic::config")]
+        extern "C" {
+            pub(in super::super) fn create() -> i64;
+            pub(in super::super) fn copy_own() -> i64;
+            pub(in super::super) fn set_limit(
+                config: i64,
+                limit: u32,
+                value: u64,
+                id: *mut u64,
+            ) -> i32;
+            pub(in super::super) fn set_right(
+                config: i64,
+                right: u32,
+                has: u32,
+                id: *mut u64,
+            ) -> i32;
+            pub(in super::super) fn add_dir(
+                config: i64,
+                path_ptr: *const u8,
+                path_len: usize,
+                name_ptr: *const u8,
+                name_len: usize,
+                writes: u32,
+                id: *mut u64,
+            ) -> i32;
+            pub(in super::super) fn add_network_rule(
+                config: i64,
+                rule_ptr: *const u8,
+                rule_len: usize,
+                id: *mut u64,
+            ) -> i32;
+            pub(in super::super) fn clear_network_rules(config: i64);
+            pub(in super::super) fn usage(config: i64, what: u32) -> u64;
+        }
+    }
+
+    pub(super) mod wasi {
+        #[link(wasm_import_module = "lunatic::wasi")]
+        extern "C" {
+            pub(in super::super) fn config_add_environment_variable(
+                config: i64,
+                key_ptr: *const u8,
+                key_len: usize,
+                value_ptr: *const u8,
+                value_len: usize,
+            );
+            pub(in super::super) fn config_add_command_line_argument(
+                config: i64,
+                argument_ptr: *const u8,
+                argument_len: usize,
+            );
+        }
     }
 
     #[link(wasm_import_module = "lunatic::message")]
@@ -126,15 +182,19 @@ impl Status {
 
 /// Starts a process of this module at the exported function `_lunatic_spawn_<version>`, with the scratch message as the
 /// first message of its mailbox. Gives the process id, or the runtime's error text.
-pub(crate) fn spawn_with_message(trampoline: fn(FnIndex), entry: FnIndex) -> Result<u64, String> {
+pub(crate) fn spawn_with_message(
+    config: i64,
+    trampoline: fn(FnIndex),
+    entry: FnIndex,
+) -> Result<u64, String> {
     let params = two_i32_params(trampoline as usize as u32, entry.0);
     let mut id = 0;
     // SAFETY: each pointer comes with the length of the slice it points to, `id` is 8 writable bytes; all outlive the
     // call, and the runtime keeps none of them.
     let code = unsafe {
         imports::spawn_with_message(
-            0,  // no link
-            -1, // the caller's own rights
+            0, // no link
+            config,
             -1, // the caller's own module
             SPAWN_EXPORT.as_ptr(),
             SPAWN_EXPORT.len(),
@@ -149,6 +209,9 @@ pub(crate) fn spawn_with_message(trampoline: fn(FnIndex), entry: FnIndex) -> Res
         Err(take_error_text(id))
     }
 }
+
+/// The caller's own rights, as a configuration.
+pub(crate) const OWN_CONFIG: i64 = -1;
 
 /// The parameter list (i32, i32): for each parameter a type byte and 16 bytes, little-endian.
 fn two_i32_params(first: u32, second: u32) -> [u8; 34] {
@@ -180,6 +243,106 @@ pub(crate) fn process_exists(process: u64) -> bool {
 pub(crate) fn process_kill(process: u64) {
     // SAFETY: takes no pointer.
     unsafe { imports::kill(process) }
+}
+
+// ---- configurations ----
+
+pub(crate) fn config_create() -> i64 {
+    // SAFETY: takes no pointer.
+    unsafe { imports::config::create() }
+}
+
+pub(crate) fn config_copy_own() -> i64 {
+    // SAFETY: takes no pointer.
+    unsafe { imports::config::copy_own() }
+}
+
+pub(crate) fn config_drop(config: i64) {
+    // SAFETY: takes no pointer.
+    unsafe { imports::drop_config(config) }
+}
+
+/// What a call has answered: with a status other than 0 there is an error of this id.
+fn accepted(status: i32, error: u64) -> Result<(), String> {
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(take_error_text(error))
+    }
+}
+
+pub(crate) fn config_set_limit(config: i64, limit: u32, value: u64) -> Result<(), String> {
+    let mut error = 0;
+    // SAFETY: `error` is 8 writable bytes that outlive the call.
+    let status = unsafe { imports::config::set_limit(config, limit, value, &mut error) };
+    accepted(status, error)
+}
+
+pub(crate) fn config_set_right(config: i64, right: u32, has: bool) -> Result<(), String> {
+    let mut error = 0;
+    // SAFETY: `error` is 8 writable bytes that outlive the call.
+    let status = unsafe { imports::config::set_right(config, right, has.into(), &mut error) };
+    accepted(status, error)
+}
+
+pub(crate) fn config_add_dir(
+    config: i64,
+    path: &str,
+    name: &str,
+    writes: bool,
+) -> Result<(), String> {
+    let mut error = 0;
+    // SAFETY: each pointer comes with the length of what it points to; `error` is 8 writable bytes; all outlive the call.
+    let status = unsafe {
+        imports::config::add_dir(
+            config,
+            path.as_ptr(),
+            path.len(),
+            name.as_ptr(),
+            name.len(),
+            writes.into(),
+            &mut error,
+        )
+    };
+    accepted(status, error)
+}
+
+pub(crate) fn config_add_network_rule(config: i64, rule: &str) -> Result<(), String> {
+    let mut error = 0;
+    // SAFETY: as in `config_add_dir`.
+    let status =
+        unsafe { imports::config::add_network_rule(config, rule.as_ptr(), rule.len(), &mut error) };
+    accepted(status, error)
+}
+
+pub(crate) fn config_clear_network_rules(config: i64) {
+    // SAFETY: takes no pointer.
+    unsafe { imports::config::clear_network_rules(config) }
+}
+
+pub(crate) fn config_usage(config: i64, what: u32) -> u64 {
+    // SAFETY: takes no pointer.
+    unsafe { imports::config::usage(config, what) }
+}
+
+pub(crate) fn config_add_arg(config: i64, argument: &str) {
+    // SAFETY: the pointer is readable for the length given; the runtime copies.
+    unsafe {
+        imports::wasi::config_add_command_line_argument(config, argument.as_ptr(), argument.len())
+    }
+}
+
+pub(crate) fn config_add_env(config: i64, key: &str, value: &str) {
+    // SAFETY: each pointer is readable for the length given; the runtime copies.
+    unsafe {
+        imports::wasi::config_add_environment_variable(
+            config,
+            key.as_ptr(),
+            key.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    }
 }
 
 // ---- the scratch message ----

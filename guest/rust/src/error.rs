@@ -53,6 +53,11 @@ pub enum Error {
         /// The runtime's own words.
         reason: String,
     },
+    /// The runtime refused to grant something in a [`ProcessConfig`](crate::ProcessConfig).
+    Config {
+        /// The runtime's own words.
+        reason: String,
+    },
     /// The mailbox gave something that is not a message, a notice of a link for example; it is gone.
     NotAMessage {
         /// The runtime's code for it.
@@ -99,6 +104,7 @@ impl fmt::Display for Error {
                  do sender and receiver mean the same type?"
             ),
             Error::Spawn { reason } => write!(f, "spawning a process: {reason}"),
+            Error::Config { reason } => write!(f, "configuring a process: {reason}"),
             Error::NotAMessage { code } => write!(
                 f,
                 "receiving from the mailbox: the runtime gave a signal (code {code}), not a message; \

@@ -21,6 +21,7 @@ stubs! { pub(super),
     process_id() -> u64;
     exists(process: u64) -> i32;
     kill(process: u64);
+    drop_config(config: i64);
     create_data(tag: i64, capacity: u64);
     write_data(data: *const u8, len: usize) -> u32;
     read_data(data: *mut u8, len: usize) -> u32;
@@ -50,5 +51,27 @@ pub(super) mod error {
         string_size(id: u64) -> u32;
         to_string(id: u64, text: *mut u8);
         drop(id: u64);
+    }
+}
+
+pub(super) mod config {
+    stubs! { pub(in super::super),
+        create() -> i64;
+        copy_own() -> i64;
+        set_limit(config: i64, limit: u32, value: u64, id: *mut u64) -> i32;
+        set_right(config: i64, right: u32, has: u32, id: *mut u64) -> i32;
+        add_dir(config: i64, path_ptr: *const u8, path_len: usize, name_ptr: *const u8, name_len: usize,
+            writes: u32, id: *mut u64) -> i32;
+        add_network_rule(config: i64, rule_ptr: *const u8, rule_len: usize, id: *mut u64) -> i32;
+        clear_network_rules(config: i64);
+        usage(config: i64, what: u32) -> u64;
+    }
+}
+
+pub(super) mod wasi {
+    stubs! { pub(in super::super),
+        config_add_environment_variable(config: i64, key_ptr: *const u8, key_len: usize, value_ptr: *const u8,
+            value_len: usize);
+        config_add_command_line_argument(config: i64, argument_ptr: *const u8, argument_len: usize);
     }
 }

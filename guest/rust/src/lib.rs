@@ -49,6 +49,7 @@
 
 // Reading order.
 mod channel;
+mod config;
 mod error;
 mod mailbox;
 mod process;
@@ -59,6 +60,7 @@ mod abi;
 mod codec;
 
 pub use channel::{Channel, Iter};
+pub use config::{DirAccess, ProcessConfig, Right, Usage};
 pub use error::Error;
 pub use mailbox::Mailbox;
 pub use process::Process;

@@ -7,6 +7,7 @@
 
 use crate::abi::{self, FnIndex};
 use crate::codec;
+use crate::config::ProcessConfig;
 use crate::error::Error;
 use crate::mailbox::{self, Mailbox};
 use serde::de::DeserializeOwned;
@@ -62,7 +63,30 @@ impl Process<()> {
     where
         C: Serialize + DeserializeOwned,
     {
-        spawn(&context, run::<C>, FnIndex::of_entry(entry))
+        spawn(abi::OWN_CONFIG, &context, run::<C>, FnIndex::of_entry(entry))
+    }
+
+    /// As [`spawn`](Process::spawn), with what `config` grants.
+    ///
+    /// ```no_run
+    /// use lunatic::{Process, ProcessConfig};
+    ///
+    /// let config = ProcessConfig::new().fuel(10);
+    /// Process::spawn_with(&config, (), |()| loop {}).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`spawn`](Process::spawn), and [`Error::Config`] if something in `config` was refused.
+    #[track_caller]
+    pub fn spawn_with<C>(
+        config: &ProcessConfig,
+        context: C,
+        entry: fn(C),
+    ) -> Result<Process<()>, Error>
+    where
+        C: Serialize + DeserializeOwned,
+    {
+        spawn(config.id()?, &context, run::<C>, FnIndex::of_entry(entry))
     }
 }
 
@@ -86,7 +110,23 @@ impl<M> Process<M> {
     where
         C: Serialize + DeserializeOwned,
     {
-        spawn(&context, run_with_mailbox::<C, M>, FnIndex::of_entry2(entry))
+        spawn(abi::OWN_CONFIG, &context, run_with_mailbox::<C, M>, FnIndex::of_entry2(entry))
+    }
+
+    /// As [`spawn_with_mailbox`](Process::spawn_with_mailbox), with what `config` grants.
+    ///
+    /// # Errors
+    /// Those of [`spawn_with`](Process::spawn_with).
+    #[track_caller]
+    pub fn spawn_with_config_and_mailbox<C>(
+        config: &ProcessConfig,
+        context: C,
+        entry: fn(C, Mailbox<M>),
+    ) -> Result<Process<M>, Error>
+    where
+        C: Serialize + DeserializeOwned,
+    {
+        spawn(config.id()?, &context, run_with_mailbox::<C, M>, FnIndex::of_entry2(entry))
     }
 
     /// The calling process.
@@ -176,12 +216,13 @@ impl<M: Serialize> Process<M> {
 
 #[track_caller]
 fn spawn<M>(
+    config: i64,
     context: &impl Serialize,
     trampoline: fn(FnIndex),
     entry: FnIndex,
 ) -> Result<Process<M>, Error> {
     codec::encode(context, mailbox::CONTEXT_TAG)?;
-    match abi::spawn_with_message(trampoline, entry) {
+    match abi::spawn_with_message(config, trampoline, entry) {
         Ok(id) => Ok(Process::from_id(id)),
         Err(reason) => {
             codec::discard(); // the runtime has left the message where it was

@@ -35,7 +35,7 @@ host_functions! {
         Ok(())
     }
 
-    /// The most bytes of linear memory.
+    /// The most bytes of linear memory that its processes may have.
     fn config_get_max_memory(call, config_id: u64) -> Result<u64, Fault> {
         Ok(call.config(config_id)?.limit(Limit::Memory))
     }
