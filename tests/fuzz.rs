@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
 use lunatic_engine::{Compiler, FormError, Module, OptLevel};
-use lunatic_host_api::{ExitReason, NodeBuilder, ProcessConfig, Stdio, functions};
+use lunatic_host_api::{ExitReason, NodeBuilder, ProcessConfig, Right, Stdio, functions};
 use wasm_smith::Config;
 
 /// How long a module that loads may run before it is stopped.
@@ -164,13 +164,11 @@ fn run(bytes: &[u8], is_valid: bool) -> bool {
         Err(_) => return false,
     };
     let entry = image.function_names().min().unwrap_or("none").to_string();
-    let config = ProcessConfig {
-        memory_bytes_max: MEMORY_BYTES_MAX,
-        can_spawn_processes: true,
-        can_compile_modules: true,
-        can_create_configs: true,
-        ..ProcessConfig::new(Stdio::inherit())
-    };
+    let mut config = ProcessConfig::new(Stdio::inherit());
+    config.memory_bytes_max = MEMORY_BYTES_MAX;
+    for right in Right::ALL {
+        config.set_right(right, true);
+    }
     let node = builder.start().expect("workers");
     let stopper = node.stopper();
     let (done, watched) = mpsc::channel::<()>();
