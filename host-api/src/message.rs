@@ -9,6 +9,7 @@ use lunatic_scheduler::{Envelope, Pid, Worker};
 
 use crate::exit::Cause;
 use crate::kept::Kept;
+use crate::net::{TcpStream, TlsStream, UdpSocket};
 use crate::node::NodeInner;
 use crate::payload::Payload;
 use crate::process::ProcessState;
@@ -71,6 +72,11 @@ impl Message {
         &mut self.extras.get_or_insert_default().resources
     }
 
+    /// How many there are.
+    pub(crate) fn resource_count(&self) -> usize {
+        self.extras.as_ref().map_or(0, |extras| extras.resources.len())
+    }
+
     /// The place of what was attached with this index, to take it; `None` if there is none.
     pub(crate) fn resource_at(&mut self, index: u64) -> Option<&mut Option<Resource>> {
         let at = usize::try_from(index).ok()?;
@@ -102,6 +108,9 @@ impl Message {
 #[derive(Debug)]
 pub(crate) enum Resource {
     Channel(Transit),
+    TcpStream(Arc<TcpStream>),
+    TlsStream(Arc<TlsStream>),
+    UdpSocket(Arc<UdpSocket>),
 }
 
 /// A channel on its way: counts as a reference until it arrives or is dropped.

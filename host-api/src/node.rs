@@ -16,6 +16,7 @@ use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
 use crate::forms::{FormsInMaking, ModuleRef};
 use crate::kept::Kept;
+use crate::net::Lookups;
 use crate::process::{Entry, Params, ProcessState, Start};
 use crate::ready::Reactor;
 use crate::registry::Registry;
@@ -127,6 +128,7 @@ impl NodeBuilder {
             reactor: Reactor::default(),
             ties: Ties::default(),
             registry: Registry::default(),
+            lookups: Lookups::default(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
         });
@@ -249,6 +251,7 @@ pub(crate) struct NodeInner {
     pub(crate) reactor: Reactor,
     pub(crate) ties: Ties,
     pub(crate) registry: Registry,
+    pub(crate) lookups: Lookups,
     /// How the main process ended.
     outcome: Mutex<Option<ExitReason>>,
     reports: AtomicUsize,

@@ -534,6 +534,22 @@ impl Call<'_, '_> {
         }
     }
 
+    /// Forgets a deadline: what follows has one of its own.
+    pub(crate) fn restart_wait(&mut self) {
+        self.state.wait.clear(self.worker);
+    }
+
+    /// The same, or at another point in time if that is earlier: the call is then asked again.
+    pub(crate) fn wake_at_deadline_or(&mut self, at: Option<Instant>) {
+        let Some(at) = at else { return self.wake_at_deadline() };
+        let wait = &mut self.state.wait;
+        if let Some(timer) = wait.timer.take() {
+            self.worker.cancel_timer(timer);
+        }
+        let at = wait.deadline.map_or(at, |deadline| deadline.min(at));
+        wait.timer = Some(self.worker.set_timer(at));
+    }
+
     /// How a channel should count the process while it waits.
     pub(crate) fn channel_wait(&self) -> ChannelWait {
         if self.state.wait.deadline.is_some() { ChannelWait::Limited } else { ChannelWait::Forever }
@@ -547,6 +563,7 @@ impl Call<'_, '_> {
     /// The call is over.
     pub(crate) fn end_wait(&mut self) {
         self.state.wasi.end_wait();
+        self.state.resources.end_wait();
         let wait = &mut self.state.wait;
         if wait.timer.is_some() || wait.channel.is_some() {
             wait.clear(self.worker);

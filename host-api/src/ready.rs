@@ -1,22 +1,32 @@
 //! Waiting for what becomes ready by itself: sockets, pipes, terminals. No thread of the pool is held
 //! for them, however long they are idle.
 //!
-//! Parties: processes, and one thread in `epoll_wait`, started when first needed. Protocol:
+//! Parties: processes that try and find nothing to do (`EAGAIN`), on their workers; a thread in
+//! `epoll_wait`. Between them an object's [`Source`]: who waits for it, and how often it was reported.
+//! Protocol:
 //!
-//! 1. A process that finds nothing to do (`EAGAIN`) notes itself in the object's [`Source`] and arms
-//!    it: the kernel reports it once.
-//! 2. The thread takes all who are noted and wakes them. Each asks again, and arms again if others
-//!    were faster.
+//! 1. A process notes the number of reports ([`Source::seen`]), *then* tries. If there is nothing, it
+//!    notes itself in the source, under the lock, unless the number has changed; if it has, it tries
+//!    again. The first who waits makes the object known to the kernel, for good.
+//! 2. Edge-triggered, the kernel reports each change to "ready" once. The report is counted and takes
+//!    out all who are noted, under the lock, and wakes them. Each tries again.
 //!
-//! What comes between the process's question and its arming is not missed: arming looks anew at
-//! what is there already. A process that gives up waiting takes its note back ([`Waits`]), so a
-//! source is never longer than the processes that wait for it.
+//! No wake-up is lost: whoever is noted has found nothing *after* the last report that was counted, so
+//! what came later is yet to be reported, and will find him. What was there before the object was made
+//! known is reported then. None is stolen: a report wakes all who wait in its direction, so one that
+//! dies, or takes only a part, takes nothing from the others.
+//!
+//! A read that was not filled has taken everything; unless there was a report since, the next one
+//! need not ask the kernel ([`Source::is_drained`]). A process that gives up waiting takes its note back
+//! ([`Waits`]), so a source is never longer than the processes that wait for it.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 
 use lunatic_scheduler::Pid;
@@ -24,20 +34,20 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use smallvec::SmallVec;
 
-use crate::api::wasi::Errno;
 use crate::stdio::Host;
 
-/// Events that the thread takes at once. By feel.
+/// Events that are taken at once. By feel.
 const EVENTS: usize = 256;
 
 /// The key of the descriptor that ends the thread; objects count from 1.
-const STOP: u64 = 0;
+const BELL: u64 = 0;
 
 /// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interest {
     Read,
     Write,
+    Both,
 }
 
 impl Interest {
@@ -45,6 +55,7 @@ impl Interest {
         match self {
             Self::Read => epoll::EventFlags::IN | epoll::EventFlags::RDHUP,
             Self::Write => epoll::EventFlags::OUT,
+            Self::Both => Self::Read.for_epoll() | Self::Write.for_epoll(),
         }
     }
 }
@@ -57,10 +68,11 @@ pub(crate) struct Ready {
 }
 
 /// Looks once, without waiting. What cannot be waited for is always ready.
-pub(crate) fn look(object: impl AsFd, interest: Interest) -> Result<Option<Ready>, Errno> {
+pub(crate) fn look(object: impl AsFd, interest: Interest) -> rustix::io::Result<Option<Ready>> {
     let wanted = match interest {
         Interest::Read => PollFlags::IN | PollFlags::RDHUP,
         Interest::Write => PollFlags::OUT,
+        Interest::Both => PollFlags::IN | PollFlags::RDHUP | PollFlags::OUT,
     };
     let mut asked = [PollFd::new(&object, wanted)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -71,29 +83,133 @@ pub(crate) fn look(object: impl AsFd, interest: Interest) -> Result<Option<Ready
     Ok(Some(Ready { hangup: asked[0].revents().intersects(hangup) }))
 }
 
+/// The number of reports, as it was before an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen(u64);
+
+/// What came of an attempt that does not wait.
+#[derive(Debug)]
+pub(crate) enum Tried<T> {
+    Done(T),
+    /// There is nothing to do; with this the process may be noted.
+    NotYet(Seen),
+}
+
+/// Where a process stands that would wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is noted, and will be woken.
+    Noted,
+    /// Something was reported since it has tried: try again.
+    Again,
+    /// The kernel cannot wait for such an object, it is always ready.
+    Never,
+}
+
 /// The processes that wait for one object; lies beside it.
-#[derive(Debug, Default)]
-pub(crate) struct Source(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// Counted up under the lock. Release and acquire: who sees a report sees `ended`, too.
+    reports: AtomicU64,
+    /// The number of reports that a read had seen which took everything. Relaxed: an old number only
+    /// costs an attempt.
+    drained: AtomicU64,
+    /// The other side has ended: reads find that out, however empty the object is.
+    ended: AtomicBool,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    /// Zero until it is known to the kernel.
+    home: Option<Home>,
+    /// What the kernel reports.
+    known: epoll::EventFlags,
+    readers: SmallVec<[Pid; 1]>,
+    writers: SmallVec<[Pid; 1]>,
+}
+
+/// Where a source is known, and under which key.
+#[derive(Debug)]
+struct Home {
+    shared: Arc<Shared>,
     key: u64,
-    armed: Option<epoll::EventFlags>,
-    waiting: SmallVec<[Pid; 1]>,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.shared.sources.lock().known.remove(&self.key);
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            reports: AtomicU64::new(0),
+            drained: AtomicU64::new(u64::MAX),
+            ended: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
 }
 
 impl Source {
-    /// Takes a note back.
-    fn forget(&self, pid: Pid) {
-        self.0.lock().waiting.retain(|waiting| *waiting != pid);
+    /// Before an attempt.
+    #[inline]
+    pub(crate) fn seen(&self) -> Seen {
+        Seen(self.reports.load(Ordering::Acquire))
     }
 
-    /// The kernel has reported it: it is not armed any more, and all who wait may look.
-    fn fire(&self) -> SmallVec<[Pid; 1]> {
-        let mut state = self.0.lock();
-        state.armed = None;
-        std::mem::take(&mut state.waiting)
+    /// An attempt that does not wait.
+    pub(crate) fn attempt<T>(
+        &self,
+        mut attempt: impl FnMut() -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<Tried<T>> {
+        let seen = self.seen();
+        loop {
+            match attempt() {
+                Err(rustix::io::Errno::AGAIN) => return Ok(Tried::NotYet(seen)),
+                Err(rustix::io::Errno::INTR) => {}
+                other => return other.map(Tried::Done),
+            }
+        }
+    }
+
+    /// A read that began then has found less than it asked for: there is no more.
+    #[inline]
+    pub(crate) fn drained(&self, seen: Seen) {
+        self.drained.store(seen.0, Ordering::Relaxed);
+    }
+
+    /// Whether there can be nothing to read.
+    #[inline]
+    pub(crate) fn is_drained(&self, seen: Seen) -> bool {
+        self.drained.load(Ordering::Relaxed) == seen.0 && !self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Takes a note back.
+    fn forget(&self, pid: Pid) {
+        let mut state = self.state.lock();
+        state.readers.retain(|waiting| *waiting != pid);
+        state.writers.retain(|waiting| *waiting != pid);
+    }
+
+    /// The kernel has reported it: all who wait for that may look.
+    fn report(&self, events: epoll::EventFlags) -> SmallVec<[Pid; 2]> {
+        use epoll::EventFlags as Flags;
+        let ended = events.intersects(Flags::RDHUP | Flags::HUP | Flags::ERR);
+        let mut state = self.state.lock();
+        if ended {
+            self.ended.store(true, Ordering::Relaxed); // published by the next line
+        }
+        self.reports.fetch_add(1, Ordering::Release);
+        let mut waiting = SmallVec::new();
+        if ended || events.contains(Flags::IN) {
+            waiting.extend(state.readers.drain(..));
+        }
+        if ended || events.contains(Flags::OUT) {
+            waiting.extend(state.writers.drain(..));
+        }
+        waiting
     }
 }
 
@@ -101,49 +217,53 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Waits {
     pid: Pid,
-    sources: Vec<Arc<Source>>,
+    sources: SmallVec<[Arc<Source>; 1]>,
 }
 
 impl Waits {
     pub(crate) fn new(pid: Pid) -> Self {
-        Self { pid, sources: Vec::new() }
+        Self { pid, sources: SmallVec::new() }
     }
 
     /// Takes back all notes.
+    #[inline]
     pub(crate) fn clear(&mut self) {
         for source in self.sources.drain(..) {
             source.forget(self.pid);
         }
     }
 
-    /// Notes the process and arms the object. `false`: the kernel cannot wait for such an object,
-    /// it is always ready.
-    pub(crate) fn wait<H: Host + 'static>(
+    /// Notes the process, if nothing was reported since it has tried.
+    pub(crate) fn wait(
         &mut self,
-        (reactor, host): (&Reactor, &Arc<H>),
+        (reactor, host): (&Reactor, &Arc<impl Host + 'static>),
         (object, source): (impl AsFd, &Arc<Source>),
         interest: Interest,
-    ) -> Result<bool, Errno> {
+        seen: Seen,
+    ) -> rustix::io::Result<Standing> {
         let shared = reactor.shared(host)?;
-        let mut state = source.0.lock();
-        if !state.waiting.contains(&self.pid) {
-            state.waiting.push(self.pid);
+        let mut state = source.state.lock();
+        if source.reports.load(Ordering::Relaxed) != seen.0 {
+            return Ok(Standing::Again); // relaxed: it changes under the lock
+        }
+        let wanted = interest.for_epoll();
+        if !state.is_known_to(shared, wanted) {
+            match shared.make_known(object, source, &mut state, wanted) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::PERM) => return Ok(Standing::Never),
+                Err(error) => return Err(error),
+            }
+        }
+        if interest != Interest::Write && !state.readers.contains(&self.pid) {
+            state.readers.push(self.pid);
+        }
+        if interest != Interest::Read && !state.writers.contains(&self.pid) {
+            state.writers.push(self.pid);
+        }
+        if !self.sources.iter().any(|known| Arc::ptr_eq(known, source)) {
             self.sources.push(Arc::clone(source));
         }
-        let armed = state.armed.unwrap_or(epoll::EventFlags::empty());
-        let wanted = armed | interest.for_epoll();
-        if state.armed == Some(wanted) {
-            return Ok(true);
-        }
-        let result = shared.arm(object, source, &mut state, wanted);
-        match result {
-            Ok(()) => {
-                state.armed = Some(wanted);
-                Ok(true)
-            }
-            Err(rustix::io::Errno::PERM) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(Standing::Noted)
     }
 }
 
@@ -153,116 +273,146 @@ impl Drop for Waits {
     }
 }
 
-/// The thread, or the promise of one.
+impl State {
+    fn is_known_to(&self, shared: &Arc<Shared>, wanted: epoll::EventFlags) -> bool {
+        self.known.contains(wanted)
+            && self.home.as_ref().is_some_and(|home| Arc::ptr_eq(&home.shared, shared))
+    }
+}
+
+/// The kernel's side, and the thread that listens to it; made when first needed.
 #[derive(Default)]
-pub(crate) struct Reactor(Mutex<Option<Arc<Shared>>>);
+pub(crate) struct Reactor {
+    shared: OnceLock<Arc<Shared>>,
+    starting: Mutex<()>,
+}
 
 struct Shared {
     epoll: OwnedFd,
-    stop: OwnedFd,
+    /// Ends the thread.
+    bell: OwnedFd,
     sources: Mutex<Sources>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reactor")
+    }
 }
 
 #[derive(Default)]
 struct Sources {
     last_key: u64,
-    /// Keys of objects that are gone stay until as many are added again: see `Sources::add`.
+    /// Sources take themselves out.
     known: HashMap<u64, Weak<Source>>,
-    sweep_at: usize,
-}
-
-impl Sources {
-    fn add(&mut self, source: &Arc<Source>) -> u64 {
-        if self.known.len() >= self.sweep_at {
-            self.known.retain(|_, source| source.strong_count() > 0);
-            self.sweep_at = (self.known.len() * 2).max(EVENTS);
-        }
-        self.last_key += 1;
-        self.known.insert(self.last_key, Arc::downgrade(source));
-        self.last_key
-    }
 }
 
 impl Reactor {
-    fn shared<H: Host + 'static>(&self, host: &Arc<H>) -> Result<Arc<Shared>, Errno> {
-        let mut shared = self.0.lock();
-        if let Some(shared) = &*shared {
-            return Ok(Arc::clone(shared));
+    fn shared<H: Host + 'static>(&self, host: &Arc<H>) -> rustix::io::Result<&Arc<Shared>> {
+        if let Some(shared) = self.shared.get() {
+            return Ok(shared);
+        }
+        let _starting = self.starting.lock();
+        if let Some(shared) = self.shared.get() {
+            return Ok(shared);
         }
         let new = Arc::new(Shared::new()?);
-        let host = Arc::downgrade(host);
-        let thread = Arc::clone(&new);
+        let (thread, host) = (Arc::clone(&new), Arc::downgrade(host));
         thread::Builder::new()
             .name("lunatic-ready".to_string())
             .spawn(move || thread.run(&host))
-            .map_err(|_| Errno::Again)?;
-        *shared = Some(Arc::clone(&new));
-        Ok(new)
+            .map_err(|_| rustix::io::Errno::AGAIN)?;
+        Ok(self.shared.get_or_init(|| new))
     }
 }
 
 impl Drop for Reactor {
     fn drop(&mut self) {
-        if let Some(shared) = &*self.0.lock() {
+        if let Some(shared) = self.shared.get() {
             // It cannot be full: nobody else writes to it.
-            let _sent = rustix::io::write(&shared.stop, &1u64.to_ne_bytes());
+            let _sent = rustix::io::write(&shared.bell, &1u64.to_ne_bytes());
         }
     }
 }
 
 impl Shared {
-    fn new() -> Result<Self, Errno> {
+    fn new() -> rustix::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &stop, epoll::EventData::new_u64(STOP), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, stop, sources: Mutex::default() })
+        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, bell, sources: Mutex::default() })
     }
 
-    fn arm(
-        &self,
+    /// Tells the kernel to report this, too.
+    fn make_known(
+        self: &Arc<Self>,
         object: impl AsFd,
         source: &Arc<Source>,
         state: &mut State,
         wanted: epoll::EventFlags,
     ) -> rustix::io::Result<()> {
-        let flags = wanted | epoll::EventFlags::ONESHOT;
-        if state.key != 0 {
-            let data = epoll::EventData::new_u64(state.key);
-            return epoll::modify(&self.epoll, object, data, flags);
+        if let Some(home) = &state.home
+            && Arc::ptr_eq(&home.shared, self)
+        {
+            let flags = state.known | wanted;
+            let data = epoll::EventData::new_u64(home.key);
+            epoll::modify(&self.epoll, object, data, flags | epoll::EventFlags::ET)?;
+            state.known = flags;
+            return Ok(());
         }
-        // Known first: it may be ready at once.
-        let key = self.sources.lock().add(source);
-        let result = epoll::add(&self.epoll, object, epoll::EventData::new_u64(key), flags);
-        match result {
-            Ok(()) => state.key = key,
-            Err(_) => drop(self.sources.lock().known.remove(&key)),
-        }
-        result
+        // In the table first: it may be reported at once.
+        let home = Home { key: self.add(source), shared: Arc::clone(self) };
+        let data = epoll::EventData::new_u64(home.key);
+        epoll::add(&self.epoll, object, data, wanted | epoll::EventFlags::ET)?;
+        (state.home, state.known) = (Some(home), wanted);
+        Ok(())
+    }
+
+    fn add(&self, source: &Arc<Source>) -> u64 {
+        let mut sources = self.sources.lock();
+        sources.last_key += 1;
+        let key = sources.last_key;
+        sources.known.insert(key, Arc::downgrade(source));
+        key
     }
 
     fn run<H: Host>(&self, host: &Weak<H>) {
-        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         loop {
-            let ready = match epoll::wait(&self.epoll, &mut events[..], None) {
-                Ok((ready, _)) => ready,
-                Err(rustix::io::Errno::INTR) => continue,
+            let ready = match self.wait() {
+                Ok(ready) => ready,
                 Err(error) => {
                     let error = io::Error::from(error);
                     tracing::error!(%error, "cannot wait for sockets; those who do, wait in vain");
                     return;
                 }
             };
-            let Some(host) = host.upgrade() else { return };
-            for event in ready {
-                let data = event.data;
-                if data.u64() == STOP {
-                    return;
-                }
-                let source = self.sources.lock().known.get(&data.u64()).and_then(Weak::upgrade);
-                // One that is gone has nobody who waits.
-                let waiting = source.map(|source| source.fire()).unwrap_or_default();
-                waiting.into_iter().for_each(|pid| host.wake(pid));
+            let (Some(ready), Some(host)) = (ready, host.upgrade()) else { return };
+            for (source, events) in ready {
+                source.report(events).into_iter().for_each(|pid| host.wake(pid));
             }
         }
+    }
+
+    /// Waits for reports; `None` at the end.
+    #[allow(clippy::type_complexity, reason = "used once")]
+    fn wait(&self) -> rustix::io::Result<Option<Vec<(Arc<Source>, epoll::EventFlags)>>> {
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
+        let events = match epoll::wait(&self.epoll, &mut events[..], None) {
+            Ok((events, _)) => events,
+            Err(rustix::io::Errno::INTR) => return Ok(Some(Vec::new())),
+            Err(error) => return Err(error),
+        };
+        let mut ready = Vec::with_capacity(events.len());
+        let sources = self.sources.lock();
+        for event in events {
+            let (data, flags) = (event.data, event.flags);
+            if data.u64() == BELL {
+                return Ok(None);
+            }
+            // One that is gone has nobody who waits.
+            let source = sources.known.get(&data.u64()).and_then(Weak::upgrade);
+            ready.extend(source.map(|source| (source, flags)));
+        }
+        Ok(Some(ready))
     }
 }

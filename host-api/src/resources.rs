@@ -6,13 +6,12 @@
 //!
 //! A new kind is one line in `kinds!` below.
 
-#![allow(dead_code, reason = "until the first interface that has resources")]
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bind::Fault;
 use crate::config::ProcessConfig;
+use crate::net::{Addresses, Listener, Net, TcpStream, TlsListener, TlsStream, UdpSocket};
 
 /// The resources of one process.
 #[derive(Debug, Default)]
@@ -49,6 +48,8 @@ macro_rules! kinds {
         #[derive(Debug, Default)]
         pub(crate) struct Tables {
             $($field: Table<$kind>,)*
+            /// What the current call on a socket is at.
+            net: Net,
         }
 
         $(impl Kind for $kind {
@@ -65,6 +66,12 @@ macro_rules! kinds {
 
 kinds! {
     configs: Arc<ProcessConfig>, "configuration";
+    addresses: Addresses, "DNS iterator";
+    tcp_listeners: Arc<Listener>, "TCP listener";
+    tcp_streams: Arc<TcpStream>, "TCP stream";
+    tls_listeners: Arc<TlsListener>, "TLS listener";
+    tls_streams: Arc<TlsStream>, "TLS stream";
+    udp_sockets: Arc<UdpSocket>, "UDP socket";
 }
 
 impl Resources {
@@ -112,6 +119,24 @@ impl Resources {
     /// All of one kind, in no order.
     pub(crate) fn all<T: Kind + 'static>(&self) -> impl Iterator<Item = &T> {
         self.tables.iter().flat_map(|tables| T::table(tables).entries.values())
+    }
+
+    /// What the current call on a socket is at.
+    pub(crate) fn net(&mut self) -> &mut Net {
+        &mut self.tables.get_or_insert_default().net
+    }
+
+    /// The current call is over.
+    #[inline]
+    pub(crate) fn end_wait(&mut self) {
+        if let Some(tables) = &mut self.tables {
+            tables.net.end_wait();
+        }
+    }
+
+    /// Whether so many more could be added.
+    pub(crate) fn has_room_for(&self, more: usize, max: usize) -> bool {
+        self.open.saturating_add(more) <= max
     }
 
     /// How many there are.

@@ -10,6 +10,8 @@
 
 use std::mem::MaybeUninit;
 
+pub(crate) mod net;
+
 #[cfg(target_family = "wasm")]
 mod imports {
     //! The imports, exactly as the runtime names them.
@@ -115,6 +117,7 @@ mod imports {
         #[link(wasm_import_module = "lunatic::error")]
         extern "C" {
             pub(in super::super) fn string_size(id: u64) -> u32;
+            pub(in super::super) fn code(id: u64) -> u32;
             pub(in super::super) fn to_string(id: u64, text: *mut u8);
             pub(in super::super) fn drop(id: u64);
         }
@@ -433,6 +436,12 @@ pub(crate) fn channel_receive(handle: u64, timeout_ms: u64) -> Status {
 }
 
 // ---- errors and version ----
+
+/// WASI's number for an error of the runtime; 0 if there is none.
+fn error_code(id: u64) -> u16 {
+    // SAFETY: takes no pointer.
+    unsafe { imports::error::code(id) as u16 }
+}
 
 /// Fetches the text of an error of the runtime and frees the error.
 fn take_error_text(id: u64) -> String {

@@ -121,15 +121,25 @@ pub(crate) fn decode<T: DeserializeOwned>() -> Result<T, Error> {
 
 /// Puts a channel into the message that is being encoded; `None` if none is.
 pub(crate) fn attach(handle: u64) -> Option<u64> {
+    attach_with(|| abi::message_push_channel(handle))
+}
+
+/// Puts something into the message that is being encoded; `None` if none is.
+pub(crate) fn attach_with(push: impl FnOnce() -> u64) -> Option<u64> {
     matches!(STATE.get(), State::Encoding { .. }).then(|| {
         ensure_created(0);
-        abi::message_push_channel(handle)
+        push()
     })
 }
 
 /// Takes a channel from the message that is being decoded; `None` if none is.
 pub(crate) fn detach(index: u64) -> Option<u64> {
-    matches!(STATE.get(), State::Decoding).then(|| abi::message_take_channel(index))
+    detach_with(|| abi::message_take_channel(index))
+}
+
+/// Takes something from the message that is being decoded; `None` if none is.
+pub(crate) fn detach_with(take: impl FnOnce() -> u64) -> Option<u64> {
+    matches!(STATE.get(), State::Decoding).then(take)
 }
 
 fn ensure_created(capacity: usize) {

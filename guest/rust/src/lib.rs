@@ -52,6 +52,7 @@ mod channel;
 mod config;
 mod error;
 mod mailbox;
+pub mod net;
 mod process;
 mod time;
 // How it is done.

@@ -12,13 +12,24 @@ const ERRORS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct ErrorTable {
     #[allow(clippy::box_collection, reason = "one word in every process instead of six")]
-    texts: Option<Box<HashMap<u64, String>>>,
+    texts: Option<Box<HashMap<u64, Text>>>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Text {
+    text: String,
+    code: u16,
 }
 
 impl ErrorTable {
     /// Keeps a text until the guest drops it.
     pub(crate) fn add(&mut self, text: String) -> Result<u64, Fault> {
+        self.add_with_code(text, 0)
+    }
+
+    /// The same with WASI's number for it.
+    pub(crate) fn add_with_code(&mut self, text: String, code: u16) -> Result<u64, Fault> {
         let texts = self.texts.get_or_insert_default();
         if texts.len() >= ERRORS_MAX {
             return Err(Fault::new(format!(
@@ -27,16 +38,12 @@ impl ErrorTable {
         }
         let id = self.next;
         self.next += 1;
-        texts.insert(id, text);
+        texts.insert(id, Text { text, code });
         Ok(id)
     }
 
-    fn get(&self, id: u64) -> Result<&str, Fault> {
-        self.texts
-            .as_ref()
-            .and_then(|texts| texts.get(&id))
-            .map(String::as_str)
-            .ok_or_else(|| unknown(id))
+    fn get(&self, id: u64) -> Result<&Text, Fault> {
+        self.texts.as_ref().and_then(|texts| texts.get(&id)).ok_or_else(|| unknown(id))
     }
 }
 
@@ -51,15 +58,22 @@ host_functions! {
 
     /// Length of the error's text in bytes. Traps if there is no such error.
     fn string_size(call, error_id: u64) -> Result<u32, Fault> {
-        let len = call.state.errors.get(error_id)?.len();
+        let len = call.state.errors.get(error_id)?.text.len();
         u32::try_from(len).map_err(|_| Fault::new("an error text of more than 4 GiB"))
     }
 
     /// Writes the error's text (UTF-8, no terminator) to `text_ptr`, which must have room for
     /// `string_size` bytes. Traps if there is no such error.
     fn to_string(call, error_id: u64, text_ptr: Ptr) -> Result<(), Fault> {
-        let text = call.state.errors.get(error_id)?;
+        let text = &call.state.errors.get(error_id)?.text;
         call.memory.write(text_ptr, text.as_bytes())
+    }
+
+    /// WASI's number (as in `wasi_snapshot_preview1`) of an error that the operating system or a rule
+    /// gave: 14 for a refused connection, 73 for a time that has passed, 76 for a missing right. 0 if
+    /// there is none. Traps if there is no such error.
+    fn code(call, error_id: u64) -> Result<u32, Fault> {
+        Ok(call.state.errors.get(error_id)?.code.into())
     }
 
     /// Forgets the error. Traps if there is no such error.

@@ -142,25 +142,74 @@ host_functions! {
     fn push_channel(call, channel: u64) -> Result<u64, Fault> {
         let channel = call.state.channels.get(channel)?.clone();
         let transit = Transit::new(&channel, call.state.node);
-        let message = call.state.scratch()?;
-        let resources = message.resources();
-        if resources.len() >= RESOURCES_MAX {
-            return Err(Fault::new(format!("a message carries at most {RESOURCES_MAX} resources")));
-        }
-        resources.push(Some(Resource::Channel(transit)));
-        Ok(resources.len() as u64 - 1)
+        push(call.state, Resource::Channel(transit))
     }
 
     /// Takes a channel out of the message. Answers a handle of this process. Traps if there is no
     /// channel at this index, or it was taken before.
     fn take_channel(call, index: u64) -> Result<u64, Fault> {
-        let message = call.state.scratch()?;
-        let taken = message.resource_at(index).and_then(Option::take);
-        let Some(Resource::Channel(transit)) = taken else {
-            return Err(Fault::new(format!("the message has no channel at index {index}")));
-        };
+        let transit = take(call.state, index, "channel", |resource| match resource {
+            Resource::Channel(transit) => Ok(transit),
+            other => Err(other),
+        })?;
         let max = call.state.config.resources_max;
         call.state.channels.add(transit.channel(), max)
+    }
+
+    /// Attaches a TCP stream to the message and takes the id away from the process, which may have
+    /// others of the same stream (`clone_tcp_stream`). Answers the attachment's index. Traps if the
+    /// id is unknown. A stream in a message that nobody receives is closed with it.
+    fn push_tcp_stream(call, stream_id: u64) -> Result<u64, Fault> {
+        has_room(call.state)?;
+        let stream = call.state.resources.remove(stream_id)?;
+        push(call.state, Resource::TcpStream(stream))
+    }
+
+    /// Takes a TCP stream out of the message. Answers its id in this process. Traps if there is no
+    /// TCP stream at this index, or it was taken before.
+    fn take_tcp_stream(call, index: u64) -> Result<u64, Fault> {
+        let stream = take(call.state, index, "TCP stream", |resource| match resource {
+            Resource::TcpStream(stream) => Ok(stream),
+            other => Err(other),
+        })?;
+        call.add(stream)
+    }
+
+    /// Attaches a TLS stream to the message and takes the id away from the process, which may have
+    /// others of the same stream (`clone_tls_stream`). Answers the attachment's index. Traps if the
+    /// id is unknown. A stream in a message that nobody receives is closed with it.
+    fn push_tls_stream(call, stream_id: u64) -> Result<u64, Fault> {
+        has_room(call.state)?;
+        let stream = call.state.resources.remove(stream_id)?;
+        push(call.state, Resource::TlsStream(stream))
+    }
+
+    /// Takes a TLS stream out of the message. Answers its id in this process. Traps if there is no
+    /// TLS stream at this index, or it was taken before.
+    fn take_tls_stream(call, index: u64) -> Result<u64, Fault> {
+        let stream = take(call.state, index, "TLS stream", |resource| match resource {
+            Resource::TlsStream(stream) => Ok(stream),
+            other => Err(other),
+        })?;
+        call.add(stream)
+    }
+
+    /// Attaches a UDP socket to the message and takes the id away from the process. Answers the
+    /// attachment's index. Traps if the id is unknown.
+    fn push_udp_socket(call, socket_id: u64) -> Result<u64, Fault> {
+        has_room(call.state)?;
+        let socket = call.state.resources.remove(socket_id)?;
+        push(call.state, Resource::UdpSocket(socket))
+    }
+
+    /// Takes a UDP socket out of the message. Answers its id in this process. Traps if there is no
+    /// UDP socket at this index, or it was taken before.
+    fn take_udp_socket(call, index: u64) -> Result<u64, Fault> {
+        let socket = take(call.state, index, "UDP socket", |resource| match resource {
+            Resource::UdpSocket(socket) => Ok(socket),
+            other => Err(other),
+        })?;
+        call.add(socket)
     }
 
     /// Sends the message to a process's mailbox. Always 0: a message to a process that does not
@@ -277,6 +326,41 @@ fn kind(message: &Message) -> u32 {
         None => 0,
         Some(notice) if notice.tag.is_some() => LINK_DIED,
         Some(_) => PROCESS_DIED,
+    }
+}
+
+/// Whether the message can carry one more.
+fn has_room(state: &mut ProcessState) -> Result<(), Fault> {
+    if state.scratch()?.resource_count() < RESOURCES_MAX {
+        return Ok(());
+    }
+    Err(Fault::new(format!("a message carries at most {RESOURCES_MAX} resources")))
+}
+
+/// Attaches something to the current message; its index there.
+fn push(state: &mut ProcessState, resource: Resource) -> Result<u64, Fault> {
+    has_room(state)?;
+    let resources = state.scratch()?.resources();
+    resources.push(Some(resource));
+    Ok(resources.len() as u64 - 1)
+}
+
+/// Takes what `kind` picks out of the current message. What is of another kind stays.
+fn take<T>(
+    state: &mut ProcessState,
+    index: u64,
+    name: &str,
+    kind: impl FnOnce(Resource) -> Result<T, Resource>,
+) -> Result<T, Fault> {
+    let none = || Fault::new(format!("the message has no {name} at index {index}"));
+    let place = state.scratch()?.resource_at(index).ok_or_else(none)?;
+    match place.take().map(kind) {
+        Some(Ok(taken)) => Ok(taken),
+        Some(Err(other)) => {
+            *place = Some(other);
+            Err(none())
+        }
+        None => Err(none()),
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod channel;
 mod config;
 pub(crate) mod error;
 mod message;
+mod networking;
 mod process;
 mod registry;
 mod version;
@@ -24,7 +25,8 @@ pub struct HostModule {
     pub functions: &'static [FunctionDoc],
 }
 
-/// All interfaces, in the order of the reference.
+/// All interfaces, in the order of the reference. One of many functions comes as several tables of the
+/// same name, one behind the other.
 #[must_use]
 pub fn modules() -> Vec<&'static HostModule> {
     vec![
@@ -35,6 +37,10 @@ pub fn modules() -> Vec<&'static HostModule> {
         &message::MODULE,
         &channel::MODULE,
         &registry::MODULE,
+        &networking::dns::MODULE,
+        &networking::tcp::MODULE,
+        &networking::tls::MODULE,
+        &networking::udp::MODULE,
         &error::MODULE,
         &version::MODULE,
         &wasi::MODULE,

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::errno::Errno;
+use crate::bind::Fault;
 use crate::memory::{GuestMemory, Ptr};
 
 /// Buffers of one call; POSIX calls this `IOV_MAX`.
@@ -59,6 +60,22 @@ pub(super) fn gather<'a>(
         }
     }
     Ok(gathered)
+}
+
+/// The same into a buffer of the host's: how many bytes.
+pub(crate) fn gather_into(
+    memory: &GuestMemory<'_>,
+    buffers: &Buffers,
+    into: &mut [u8],
+) -> Result<usize, Fault> {
+    let mut done = 0;
+    for &(at, len) in buffers {
+        let bytes = memory.slice(at, len)?;
+        let bytes = &bytes[..bytes.len().min(into.len() - done)];
+        into[done..done + bytes.len()].copy_from_slice(bytes);
+        done += bytes.len();
+    }
+    Ok(done)
 }
 
 /// Fills the buffers in order; how many bytes found room.
@@ -116,6 +133,9 @@ mod tests {
             let total: usize = buffers.iter().map(|&(_, len)| len as usize).sum();
             let gathered = gather(&memory, &buffers, limit).expect("the list was checked");
             prop_assert_eq!(gathered.len(), total.min(limit));
+            let mut copy = vec![0; limit];
+            let copied = gather_into(&memory, &buffers, &mut copy).expect("the list was checked");
+            prop_assert_eq!(&copy[..copied], &gathered[..]);
             let input = vec![1; limit];
             let taken = scatter(&mut memory, &buffers, &input).expect("the list was checked");
             prop_assert_eq!(taken, total.min(limit));

@@ -259,7 +259,7 @@ fn at_source(
     let bytes = match interest {
         // Of what listens, nobody knows how much there is.
         Interest::Read => rustix::io::ioctl_fionread(&object).unwrap_or(1),
-        Interest::Write => 1,
+        Interest::Write | Interest::Both => 1,
     };
     Ok(Standing::Come(Come { bytes, flags: if ready.hangup { HANGUP } else { 0 } }))
 }

@@ -13,12 +13,9 @@ use super::iovec;
 use super::table::Descriptor;
 use crate::bind::Call;
 use crate::memory::Ptr;
-use crate::net::Socket;
-use crate::ready::{Interest, Source};
+use crate::net::{self, Socket};
+use crate::ready::{self, Interest, Source, Standing, Tried};
 use std::os::fd::AsFd;
-
-/// Bytes of one call: it is made on the worker, and the copy should not take longer than a slice.
-const BYTES_MAX: usize = 64 * 1024;
 
 /// Flags of `sock_recv`.
 const PEEK: u32 = 1;
@@ -26,15 +23,27 @@ const WAIT_ALL: u32 = 2;
 
 impl Call<'_, '_> {
     /// Makes sure that the process is woken when the object may be ready; `false` if that cannot be
-    /// waited for, as it always is.
+    /// waited for, as it always is. Others, and the pool, may have tried meanwhile: so it looks again.
     pub(super) fn wait_for(
         &mut self,
         object: impl AsFd,
         source: &Arc<Source>,
         interest: Interest,
     ) -> Result<bool, Errno> {
-        let node = Arc::clone(&self.state.node);
-        self.files().waits.wait((&node.reactor, &node), (object, source), interest)
+        let node = self.state.node.get();
+        let waits = &mut self.files().waits;
+        let standing = loop {
+            let seen = source.seen();
+            match waits.wait((&node.reactor, node), (&object, source), interest, seen)? {
+                Standing::Again => {}
+                standing => break standing,
+            }
+        };
+        if standing == Standing::Noted && ready::look(&object, interest)?.is_some() {
+            // Woken before it parks, it is queued again.
+            self.worker.wake(self.state.pid());
+        }
+        Ok(standing == Standing::Noted)
     }
 }
 
@@ -67,14 +76,13 @@ pub(super) fn accept(
     // Before a connection is taken that the process would have no number for.
     call.has_room()?;
     call.state.charge(SYSTEM_CALL);
-    match listener.accept() {
-        Ok(socket) => {
+    match listener.accept()? {
+        Tried::Done((socket, _)) => {
             let fd = call.insert(Descriptor::Socket(Arc::new(socket), new_flags))?;
             call.memory.write_u32(accepted, fd)?;
             Ok(Some(()))
         }
-        Err(Errno::Again) => not_ready(call, (&*listener, &listener.source, flags), Interest::Read),
-        Err(error) => Err(error),
+        Tried::NotYet(_) => not_ready(call, (&*listener, &listener.source, flags), Interest::Read),
     }
 }
 
@@ -138,16 +146,22 @@ fn receive_some(
     let done = usize::try_from(call.state.wasi.bytes_done).map_err(|_| Errno::Overflow)?;
     let wanted = iovec::total(buffers, u32::MAX as usize) - done;
     call.state.charge(SYSTEM_CALL);
-    let bytes = match socket.receive(wanted.min(BYTES_MAX), peeks) {
-        Ok(bytes) => bytes,
-        Err(Errno::Again) => {
+    let tried = net::with_scratch(|scratch| {
+        let room = &mut scratch[..wanted.min(net::SCRATCH_BYTES)];
+        let tried = socket.receive(room, peeks)?;
+        if let Tried::Done(bytes) = tried {
+            iovec::scatter_behind(&mut call.memory, buffers, done, &room[..bytes])?;
+        }
+        Ok::<_, Errno>(tried)
+    })?;
+    let bytes = match tried {
+        Tried::Done(bytes) => bytes,
+        Tried::NotYet(_) => {
             return not_ready(call, (&**socket, &socket.source, set), Interest::Read);
         }
-        Err(error) => return Err(error),
     };
-    iovec::scatter_behind(&mut call.memory, buffers, done, &bytes)?;
-    let count = u32::try_from(bytes.len()).map_err(|_| Errno::Overflow)?;
-    if waits_for_all && !bytes.is_empty() && bytes.len() < wanted {
+    let count = u32::try_from(bytes).map_err(|_| Errno::Overflow)?;
+    if waits_for_all && bytes > 0 && bytes < wanted {
         call.state.wasi.bytes_done += count;
         return not_ready(call, (&**socket, &socket.source, set), Interest::Read);
     }
@@ -175,16 +189,18 @@ pub(super) fn send(
 ) -> Result<Option<()>, Errno> {
     call.memory.slice_mut(count, 4)?;
     let buffers = iovec::list(&call.memory, buffers)?;
-    // A copy: the system's own reading of a guest's memory could fail.
-    let bytes = iovec::gather(&call.memory, &buffers, BYTES_MAX)?.into_owned();
     call.state.charge(SYSTEM_CALL);
-    match socket.send(&bytes) {
-        Ok(sent) => {
+    // A copy: the system's own reading of a guest's memory could fail.
+    let tried = net::with_scratch(|scratch| {
+        let len = iovec::gather_into(&call.memory, &buffers, scratch)?;
+        Ok::<_, Errno>(socket.send(&scratch[..len])?)
+    })?;
+    match tried {
+        Tried::Done(sent) => {
             call.memory.write_u32(count, u32::try_from(sent).map_err(|_| Errno::Overflow)?)?;
             Ok(Some(()))
         }
-        Err(Errno::Again) => not_ready(call, (&**socket, &socket.source, set), Interest::Write),
-        Err(error) => Err(error),
+        Tried::NotYet(_) => not_ready(call, (&**socket, &socket.source, set), Interest::Write),
     }
 }
 
@@ -200,5 +216,5 @@ pub(super) fn shutdown(call: &mut Call<'_, '_>, fd: u32, how: u32) -> Result<(),
     };
     // One that listens is shared: no process may close it for the others.
     let (socket, _) = socket(call, fd)?;
-    socket.shutdown(how)
+    Ok(socket.shutdown(how)?)
 }

@@ -1,0 +1,136 @@
+//! A connection: the descriptor, and those who wait for it.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType, sockopt,
+};
+
+use crate::ready::{self, Interest, Source, Tried};
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    pub(crate) source: Arc<Source>,
+}
+
+impl Socket {
+    /// One that was accepted.
+    pub(super) fn connected(fd: OwnedFd) -> Self {
+        // Answers in two pieces would wait 40 ms without. A socket that is already gone may refuse.
+        let _set = sockopt::set_tcp_nodelay(&fd, true);
+        Self { fd, source: Arc::default() }
+    }
+
+    /// What has come, as much as there is room for; nothing is the end.
+    pub(crate) fn receive(&self, into: &mut [u8], peek: bool) -> rustix::io::Result<Tried<usize>> {
+        if into.is_empty() {
+            return Ok(Tried::Done(0)); // the kernel would wait for something to come
+        }
+        let seen = self.source.seen();
+        if self.source.is_drained(seen) {
+            return Ok(Tried::NotYet(seen));
+        }
+        let flags = if peek { RecvFlags::PEEK } else { RecvFlags::empty() };
+        let tried = self.source.attempt(|| rustix::net::recv(&self.fd, &mut *into, flags))?;
+        if let Tried::Done((count, _)) = tried
+            && !peek
+            && count > 0
+            && count < into.len()
+        {
+            self.source.drained(seen);
+        }
+        Ok(match tried {
+            Tried::Done((count, _)) => Tried::Done(count),
+            Tried::NotYet(seen) => Tried::NotYet(seen),
+        })
+    }
+
+    /// Sends what there is room for.
+    pub(crate) fn send(&self, bytes: &[u8]) -> rustix::io::Result<Tried<usize>> {
+        self.source.attempt(|| rustix::net::send(&self.fd, bytes, SendFlags::NOSIGNAL))
+    }
+
+    /// Ends one direction or both.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> rustix::io::Result<()> {
+        rustix::net::shutdown(&self.fd, how)
+    }
+
+    pub(crate) fn peer(&self) -> rustix::io::Result<SocketAddr> {
+        address(rustix::net::getpeername(&self.fd)?)
+    }
+
+    pub(crate) fn local(&self) -> rustix::io::Result<SocketAddr> {
+        address(Some(rustix::net::getsockname(&self.fd)?))
+    }
+
+    /// Whether small pieces are sent at once; they are, unless told otherwise.
+    pub(crate) fn nodelay(&self) -> rustix::io::Result<bool> {
+        sockopt::tcp_nodelay(&self.fd)
+    }
+
+    pub(crate) fn set_nodelay(&self, nodelay: bool) -> rustix::io::Result<()> {
+        sockopt::set_tcp_nodelay(&self.fd, nodelay)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A connection that is being made.
+#[derive(Debug)]
+pub(crate) struct Connecting(Socket);
+
+impl Connecting {
+    /// Asks the kernel to connect.
+    pub(crate) fn new(to: SocketAddr) -> rustix::io::Result<Self> {
+        let fd = open(to, SocketType::STREAM)?;
+        match rustix::net::connect(&fd, &to) {
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self(Socket::connected(fd)))
+    }
+
+    /// Whether the connection stands.
+    pub(crate) fn attempt(&self) -> rustix::io::Result<Tried<()>> {
+        let socket = &self.0;
+        socket.source.attempt(|| {
+            if ready::look(&socket.fd, Interest::Write)?.is_none() {
+                return Err(Errno::AGAIN);
+            }
+            sockopt::socket_error(&socket.fd)?
+        })
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.0
+    }
+
+    /// The connection, which stands.
+    pub(crate) fn into_socket(self) -> Socket {
+        self.0
+    }
+}
+
+/// A socket for talking to such an address.
+pub(super) fn open(address: SocketAddr, kind: SocketType) -> rustix::io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    rustix::net::socket_with(family, kind, flags, None)
+}
+
+/// An address of the internet; there are no others here.
+pub(super) fn address(any: Option<SocketAddrAny>) -> rustix::io::Result<SocketAddr> {
+    any.ok_or(Errno::NOTCONN)?.try_into()
+}

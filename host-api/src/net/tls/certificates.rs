@@ -1,0 +1,119 @@
+//! Certificates and keys, from the text (PEM) or the bytes (DER) that a guest gives.
+//!
+//! A server may have several certificates, each with the others of its chain behind it, and a key for
+//! each, in any order. A client gets the one for the name that it asks for, or else the first.
+
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// Bytes of all certificates and keys of one call: they are read on the worker. By feel: some hundred
+/// certificates.
+const BYTES_MAX: usize = 1 << 20;
+
+/// What begins a piece of PEM.
+const PEM: &[u8] = b"-----BEGIN";
+
+/// All certificates of a text, or the one of these bytes.
+pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    small_enough(bytes)?;
+    if !is_text(bytes) {
+        return Ok(vec![CertificateDer::from(bytes.to_vec())]);
+    }
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
+    let all = all.map_err(|error| format!("the certificates cannot be read: {error}"))?;
+    if all.is_empty() {
+        return Err("there is no certificate in the text".to_string());
+    }
+    Ok(all)
+}
+
+/// Whether it looks like PEM.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    bytes.windows(PEM.len()).any(|window| window == PEM)
+}
+
+fn small_enough(bytes: &[u8]) -> Result<(), String> {
+    if bytes.len() <= BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!("{} bytes of certificates or keys: at most {BYTES_MAX} can be", bytes.len()))
+}
+
+/// Keys of any kind: PKCS#8, PKCS#1, SEC1.
+fn keys(bytes: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, String> {
+    small_enough(bytes)?;
+    if !is_text(bytes) {
+        let key = PrivateKeyDer::try_from(bytes.to_vec());
+        return key.map(|key| vec![key]).map_err(|error| format!("the key is of no kind: {error}"));
+    }
+    let all: Result<Vec<_>, _> = PrivateKeyDer::pem_slice_iter(bytes).collect();
+    let all = all.map_err(|error| format!("the keys cannot be read: {error}"))?;
+    if all.is_empty() {
+        return Err("there is no private key in the text".to_string());
+    }
+    Ok(all)
+}
+
+/// What a server shows its clients.
+#[derive(Debug)]
+pub(super) struct Certificates(Vec<Arc<CertifiedKey>>);
+
+impl Certificates {
+    /// Puts certificates and keys together.
+    pub(super) fn new(
+        certs: &[u8],
+        keys_of: &[u8],
+        provider: &CryptoProvider,
+    ) -> Result<Self, String> {
+        let certs = certificates(certs)?;
+        let mut owners = Vec::new();
+        for key in keys(keys_of)? {
+            let key = provider.key_provider.load_private_key(key);
+            let key = key.map_err(|error| format!("a private key cannot be used: {error}"))?;
+            let owner = certs.iter().position(|cert| {
+                CertifiedKey::new(vec![cert.clone()], Arc::clone(&key)).keys_match().is_ok()
+            });
+            let owner = owner.ok_or("a private key belongs to none of the certificates")?;
+            owners.push((owner, key));
+        }
+        owners.sort_by_key(|(owner, _)| *owner);
+        let mut all = Vec::new();
+        for (at, (owner, key)) in owners.iter().enumerate() {
+            let chain = if owners.len() == 1 {
+                // Its chain is all others, whatever their order.
+                let others = certs.iter().enumerate().filter(|(place, _)| place != owner);
+                let others = others.map(|(_, cert)| cert.clone());
+                std::iter::once(certs[*owner].clone()).chain(others).collect()
+            } else {
+                let end = owners.get(at + 1).map_or(certs.len(), |(next, _)| *next);
+                certs[*owner..end.max(owner + 1)].to_vec()
+            };
+            all.push(Arc::new(CertifiedKey::new(chain, Arc::clone(key))));
+        }
+        Ok(Self(all))
+    }
+}
+
+/// Whether a certificate is for this name.
+pub(super) fn is_for(cert: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+    ParsedCertificate::try_from(cert).is_ok_and(|cert| verify_server_name(&cert, name).is_ok())
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let schemes = hello.signature_schemes();
+        let usable = self.0.iter().filter(|key| key.key.choose_scheme(schemes).is_some());
+        let named = |key: &&Arc<CertifiedKey>| {
+            name.as_ref()
+                .is_some_and(|name| key.cert.first().is_some_and(|cert| is_for(cert, name)))
+        };
+        usable.clone().find(named).or_else(|| usable.clone().next()).cloned()
+    }
+}
