@@ -138,11 +138,6 @@ impl Resources {
     pub(crate) fn has_room_for(&self, more: usize, max: usize) -> bool {
         self.open.saturating_add(more) <= max
     }
-
-    /// How many there are.
-    pub(crate) fn open(&self) -> usize {
-        self.open
-    }
 }
 
 #[cold]
