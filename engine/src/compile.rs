@@ -376,10 +376,10 @@ impl Tunables for Layout {
     fn memory_style(&self, _memory: &MemoryType) -> MemoryStyle {
         match self.0 {
             // Explicit bounds checks, no guard pages: the only style in which a memory may be a slot
-            // of any size. Guarded memories are not there yet, and nobody asks for them.
-            MemoryForm::Dense | MemoryForm::Guarded => {
-                MemoryStyle::Dynamic { offset_guard_size: 0 }
-            }
+            // of any size.
+            MemoryForm::Dense => MemoryStyle::Dynamic { offset_guard_size: 0 },
+            // Its base is a constant to compiled code: the memory never moves.
+            MemoryForm::Guarded => MemoryStyle::Static,
         }
     }
 

@@ -86,6 +86,18 @@ impl InitialData {
         }
     }
 
+    /// Copies what lies beyond the first pages into a zeroed memory.
+    ///
+    /// # Safety
+    /// As [`Self::place_all`].
+    pub(crate) unsafe fn place_beyond_first_pages(&self, memory: *mut u8) {
+        let first = self.runs.partition_point(|run| run.page() < LEARNED_PAGES);
+        for run in &self.runs[first..] {
+            // SAFETY: forwards the caller's promise.
+            unsafe { place(run, memory) };
+        }
+    }
+
     /// The run of one of the first pages.
     fn run(&self, page: usize) -> Option<usize> {
         let index = *self.run_of_page.get(page)?;

@@ -16,6 +16,7 @@ use wasmer::sys::vm::{TrapCode, VMTrampoline};
 use wasmer_types::RawValue;
 
 use crate::abi::{FuncRef, NOWHERE, VmCtx};
+use crate::forms::MemoryForm;
 use crate::image::{Callable, Image, ImageInner};
 use crate::memory::{MemoryError, MemoryPool, MemorySlot, PAGE_BYTES};
 use crate::table::TableState;
@@ -149,7 +150,13 @@ impl<'a> Prepared<'a> {
         let own_block = (image.block_bytes() > block_bytes_max)
             .then(|| heap_block(image.block_bytes()))
             .transpose()?;
-        let slot = if plan.bytes_min > 0 { Some(pool.allocate(plan.bytes_min)?) } else { None };
+        let slot = match image.form().memory {
+            _ if plan.definition_offset == NOWHERE => None,
+            // Even an empty one: that is what faults.
+            MemoryForm::Guarded => Some(pool.allocate_guarded(plan.bytes_min, Some(image.data()))?),
+            MemoryForm::Dense if plan.bytes_min == 0 => None,
+            MemoryForm::Dense => Some(pool.allocate(plan.bytes_min)?),
+        };
         Ok(Self { image, pool, limits, slot, own_block })
     }
 
@@ -287,6 +294,15 @@ impl Instance {
         // SAFETY: the header lives as long as the instance.
         let header = unsafe { self.header.as_ref() };
         memory_of(self.vmctx(), header.memory_offset)
+    }
+
+    /// Addresses that compiled code may use by way of the memory without checking them: a fault at
+    /// one of them is the guest's. Empty for code that checks. Async-signal-safe.
+    #[must_use]
+    pub fn reach(&self) -> Range<usize> {
+        // SAFETY: the header lives as long as the instance.
+        let header = unsafe { self.header.as_ref() };
+        header.slot.as_ref().map_or(0..0, MemorySlot::reach)
     }
 
     /// A function of the instance's image, to be called in it.

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +22,7 @@ pub(crate) fn reserve(bytes: usize) -> Option<usize> {
     // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice.
     let base = unsafe {
         libc::mmap(
-            std::ptr::null_mut(),
+            ptr::null_mut(),
             bytes.saturating_mul(2),
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
@@ -38,6 +39,68 @@ pub(crate) fn reserve(bytes: usize) -> Option<usize> {
     // SAFETY: the range was mapped just above; the advice changes no contents.
     unsafe { libc::madvise(base, bytes, libc::MADV_NOHUGEPAGE) };
     Some(base as usize)
+}
+
+/// Reserves address space that nobody can touch yet, beginning at a multiple of `align`; see
+/// [`open`]. `None` as for [`reserve`].
+pub(crate) fn reserve_closed(bytes: usize, align: usize) -> Option<usize> {
+    let whole = map_closed(ptr::null_mut(), bytes.saturating_mul(2).saturating_add(align))?;
+    let base = whole.next_multiple_of(align);
+    if base > whole {
+        unreserve(whole, base - whole);
+    }
+    unreserve(base + bytes, bytes + align - (base - whole));
+    Some(base)
+}
+
+fn map_closed(at: *mut libc::c_void, bytes: usize) -> Option<usize> {
+    let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | fixed;
+    // SAFETY: a fresh mapping at an address of the kernel's choice, or in place of pages that the
+    // caller owns.
+    let base = unsafe { libc::mmap(at, bytes, libc::PROT_NONE, flags, -1, 0) };
+    (base != libc::MAP_FAILED).then_some(base as usize)
+}
+
+/// Makes closed address space readable and writable; it is zero. False if there is no room for the
+/// mapping, or for the memory.
+pub(crate) fn open(range: Range<usize>) -> bool {
+    protect(range, libc::PROT_READ | libc::PROT_WRITE)
+}
+
+/// Makes it closed again. What was there stays there: discard it before.
+pub(crate) fn close(range: Range<usize>) -> bool {
+    protect(range, libc::PROT_NONE)
+}
+
+fn protect(range: Range<usize>, protection: libc::c_int) -> bool {
+    // SAFETY: the range lies in a private anonymous mapping of ours, whose pages the callers own.
+    unsafe { libc::mprotect(range.start as *mut libc::c_void, range.len(), protection) == 0 }
+}
+
+/// Makes reserved address space what [`reserve_closed`] gave: pages, page tables and mappings go.
+pub(crate) fn reset_closed(range: Range<usize>) -> bool {
+    map_closed(range.start as *mut libc::c_void, range.len()).is_some()
+}
+
+/// No huge pages in this range: its pages are told apart.
+pub(crate) fn forbid_huge_pages(range: Range<usize>) {
+    // Fails where there are none.
+    let _ = advise(range, libc::MADV_NOHUGEPAGE);
+}
+
+/// The limit of this process's address space (`ulimit -v`), if it has one.
+pub(crate) fn address_space_max() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is valid for the call.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } == 0;
+    (known && limit.rlim_cur != libc::RLIM_INFINITY)
+        .then(|| usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
+/// How many mappings a process may have, if the system tells.
+pub(crate) fn mappings_max() -> Option<usize> {
+    std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
 }
 
 /// Ends what [`reserve`] began. Nothing may use the range any more.

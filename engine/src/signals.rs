@@ -4,6 +4,10 @@
 //! thread was running. If there is one, and the fault is either in compiled code with an entry in
 //! its trap table or at an address in the fiber's guard pages, the thread leaves the fiber through
 //! corosensei's trap handler: the interrupted context is pointed at it and the handler returns.
+//! An access to linear memory has such an entry, but it is the guest's fault only if the address is
+//! one that the access can mean: in what belongs to the process's guarded memory, or the null
+//! page, to which a failed check of dense code leads. A marked page inside of the memory is none of
+//! these: the mark is lifted and the access repeated (`memory/pages.rs`).
 //! The trap waits in a thread-local for the worker to pick it up ([`take_fault`]). Anything else is
 //! a bug of ours (or of somebody else in this program) and goes to the handler that was installed
 //! before: it must crash loudly.
@@ -23,6 +27,7 @@ use parking_lot::RwLock;
 use wasmer::sys::vm::TrapCode;
 use wasmer_compiler::FRAME_INFO;
 
+use crate::os::OS_PAGE_BYTES;
 use crate::traps::{MachinePoint, RawBacktrace, Trap, walk};
 use crate::{code_map, memory};
 
@@ -32,6 +37,8 @@ pub struct FiberAtFault {
     pub stack: Range<usize>,
     /// The pages below the stack that fault when touched.
     pub guard: Range<usize>,
+    /// What its code may touch unchecked: [`crate::Instance::reach`].
+    pub reach: Range<usize>,
     /// Handed to `redirect`.
     pub data: *mut (),
     /// Registers that make the thread leave the fiber; called at most once, in the signal handler.
@@ -185,7 +192,11 @@ fn handle(signal: libc::c_int, info: &libc::siginfo_t, context: &mut libc::ucont
         let code_trap = if fiber.guard.contains(&address) {
             TrapCode::StackOverflow
         } else if code.contains(at.pc) {
-            FRAME_INFO.read().ok()?.lookup_trap_info(at.pc)?.trap_code
+            let code = FRAME_INFO.read().ok()?.lookup_trap_info(at.pc)?.trap_code;
+            if code == TrapCode::HeapAccessOutOfBounds && !is_the_guests(address, &fiber.reach) {
+                return None;
+            }
+            code
         } else {
             return None;
         };
@@ -200,6 +211,12 @@ fn handle(signal: libc::c_int, info: &libc::siginfo_t, context: &mut libc::ucont
     let registers = unsafe { (fiber.redirect)(fiber.data) };
     set_registers(context, &registers);
     true
+}
+
+/// Whether code that means to access its linear memory may fault at this address (0 if the signal
+/// has none: a check that traps by an illegal instruction).
+fn is_the_guests(address: usize, reach: &Range<usize>) -> bool {
+    address < OS_PAGE_BYTES || reach.contains(&address)
 }
 
 /// Hands the signal to whoever had it before.

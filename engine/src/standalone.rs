@@ -48,6 +48,8 @@ struct Running {
     yielder: *const Yielder<(), Trap>,
     handler: Option<CoroutineTrapHandler<Ended>>,
     stack: (usize, usize),
+    /// Of the instance's memory; see [`Instance::reach`].
+    reach: (usize, usize),
     yields: u64,
 }
 
@@ -100,7 +102,13 @@ impl Standalone {
         // SAFETY: the layout is not empty: a block begins with a header.
         let memory = NonNull::new(unsafe { alloc(layout) }).expect("memory for a test's instance");
         let block = Block { memory, layout };
-        let idle = Running { yielder: std::ptr::null(), handler: None, stack: (0, 0), yields: 0 };
+        let idle = Running {
+            yielder: std::ptr::null(),
+            handler: None,
+            stack: (0, 0),
+            reach: (0, 0),
+            yields: 0,
+        };
         let fiber = Box::new(Cell::new(idle));
         let owner = std::ptr::from_ref(&*fiber).cast_mut().cast();
         // SAFETY: the block is fresh and lives as long as the instance, like image and pool; the hooks
@@ -150,6 +158,7 @@ impl Standalone {
         let ty = self.image.function_type(function);
         assert!(values.len() >= ty.params().len().max(ty.results().len()));
         let cell: *const Cell<Running> = &raw const *self.fiber;
+        let reach = instance.reach();
         let instance = instance.bind(function);
         let values: *mut [RawValue] = values;
         let stack = DefaultStack::new(STACK_BYTES).expect("address space for a test's stack");
@@ -171,6 +180,7 @@ impl Standalone {
         let mut running = self.fiber.get();
         running.handler = Some(call.trap_handler());
         running.stack = bounds;
+        running.reach = (reach.start, reach.end);
         self.fiber.set(running);
         CURRENT.set(cell);
         let result = call.resume(());
@@ -200,7 +210,13 @@ fn current_fiber() -> Option<FiberAtFault> {
     let running = unsafe { cell.as_ref() }?.get();
     running.handler?;
     let (low, high) = running.stack;
-    Some(FiberAtFault { stack: low..high, guard: guard(low), data: cell as *mut (), redirect })
+    Some(FiberAtFault {
+        stack: low..high,
+        guard: guard(low),
+        reach: running.reach.0..running.reach.1,
+        data: cell as *mut (),
+        redirect,
+    })
 }
 
 /// corosensei's own stacks count their guard page as part of the stack.

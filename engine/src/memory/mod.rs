@@ -1,9 +1,11 @@
-//! Linear memories: slots of address space in a few size classes, handed out as new.
+//! Linear memories: slots of address space, handed out as new.
 //!
-//! A memory lives in a slot whose size is a class's; growing within the slot costs nothing, growing
-//! beyond it moves the memory to a slot of a larger class. Compiled code checks every access
-//! against the memory's length (no guard pages), so slots lie side by side and cost no mapping of
-//! their own: one mapping a class, reserved when its first slot is asked for.
+//! Of two kinds, and compiled code is made for one of them ([`crate::MemoryForm`]). A *dense* memory lives
+//! in a slot whose size is a class's; growing within the slot costs nothing, growing beyond it moves
+//! the memory to a slot of a larger class. Compiled code checks every access against the memory's
+//! length (no guard pages), so slots lie side by side and cost no mapping of their own: one mapping
+//! a class, reserved when its first slot is asked for. A *guarded* memory has 8 GiB to itself and
+//! its code checks nothing (`guarded.rs`): for the few. Nothing more is said of those here.
 //!
 //! **A slot that is taken becomes a new memory in `prepare`**, by whoever takes it; releasing one
 //! costs nothing. How a slot of up to 2 MiB is cleaned without a system call, and how its pages are
@@ -15,14 +17,22 @@
 //! Parties: any thread allocates, prepares, releases and trims.
 
 mod class;
+mod free;
+mod guarded;
 mod pages;
 
+use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::data::InitialData;
 use crate::os;
 use class::Class;
+use guarded::Guarded;
+pub use guarded::GuardedBudget;
 pub(crate) use pages::resolve_fault;
+
+const TOO_LARGE: &str = "a 32-bit memory has at most 4 GiB";
 
 /// Bytes of a WebAssembly page.
 pub const PAGE_BYTES: usize = 64 * 1024;
@@ -45,10 +55,16 @@ const SLOT_BYTES: [usize; 12] = [
     MEMORY_BYTES_MAX,
 ];
 
+/// In place of a class's number.
+const GUARDED: u8 = u8::MAX;
+
 /// Where linear memories come from. One for a runtime; shared by all its threads.
 #[derive(Default)]
 pub struct MemoryPool {
     classes: [OnceLock<Option<Class>>; SLOT_BYTES.len()],
+    guarded: OnceLock<Option<Guarded>>,
+    /// Guarded memories that nobody may have any more, though there is room for them.
+    guarded_withheld: AtomicUsize,
 }
 
 /// A memory could not be had.
@@ -79,16 +95,69 @@ impl MemorySlot {
     fn bytes(&self) -> usize {
         SLOT_BYTES[usize::from(self.class)]
     }
+
+    /// What compiled code may touch by an address of its own without being wrong: a fault there is
+    /// the guest's. Empty for a dense memory, whose code finds out by itself.
+    pub(crate) fn reach(&self) -> Range<usize> {
+        let bytes = if self.is_guarded() { guarded::SLOT_BYTES } else { 0 };
+        self.base..self.base + bytes
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.class == GUARDED
+    }
 }
 
 impl MemoryPool {
+    /// A guarded memory of `bytes`, ready for use. `data` must live until it is released.
+    pub(crate) fn allocate_guarded(
+        &self,
+        bytes: usize,
+        data: Option<&InitialData>,
+    ) -> Result<MemorySlot, MemoryError> {
+        let error = |reason| MemoryError { bytes, reason };
+        if bytes > MEMORY_BYTES_MAX {
+            return Err(error(TOO_LARGE));
+        }
+        let Some(guarded) = self.guarded() else {
+            return Err(error("the address space (ulimit -v) has no 8 GiB for a guarded memory"));
+        };
+        // Relaxed: a limit; nothing else hangs on it.
+        let withheld = self.guarded_withheld.load(Ordering::Relaxed);
+        let most = guarded.slots().saturating_sub(withheld);
+        let base = guarded.take(most, bytes, data).ok_or_else(|| {
+            error("all guarded memories are in use, or all mappings (vm.max_map_count)")
+        })?;
+        Ok(MemorySlot { base, class: GUARDED, used: true })
+    }
+
+    /// Most guarded memories at once; reserves their address space when first asked for.
+    pub fn guarded_max(&self) -> usize {
+        self.guarded().map_or(0, Guarded::slots)
+    }
+
+    /// How many guarded memories have been in use at once, at least.
+    pub fn guarded_used_at_once(&self) -> usize {
+        self.guarded.get().and_then(Option::as_ref).map_or(0, Guarded::used_at_once)
+    }
+
+    /// From now on at most so many processes that did not have one before get a guarded memory.
+    pub fn limit_guarded(&self, memories: usize) {
+        let withheld = self.guarded_max().saturating_sub(memories);
+        // Relaxed: as where it is read.
+        self.guarded_withheld.store(withheld, Ordering::Relaxed);
+    }
+
+    fn guarded(&self) -> Option<&Guarded> {
+        let reserve = || Guarded::reserve(GuardedBudget::of_this_program().memories);
+        self.guarded.get_or_init(reserve).as_ref()
+    }
+
     /// A slot for a memory of `bytes`; to be prepared before it is used.
     pub(crate) fn allocate(&self, bytes: usize) -> Result<MemorySlot, MemoryError> {
         let error = |reason| MemoryError { bytes, reason };
-        let index = SLOT_BYTES
-            .iter()
-            .position(|&slot| slot >= bytes)
-            .ok_or_else(|| error("a 32-bit memory has at most 4 GiB"))?;
+        let index =
+            SLOT_BYTES.iter().position(|&slot| slot >= bytes).ok_or_else(|| error(TOO_LARGE))?;
         let class = self.classes[index].get_or_init(|| Class::reserve(SLOT_BYTES[index]));
         let Some(class) = class else {
             return Err(error("the address space (ulimit -v) is used up"));
@@ -106,10 +175,16 @@ impl MemoryPool {
     /// Makes the slot a new memory: `data`, and zero elsewhere. `data` must live until the slot is
     /// released.
     pub(crate) fn prepare(&self, slot: &mut MemorySlot, data: Option<&InitialData>) {
+        if slot.is_guarded() {
+            return; // It came prepared.
+        }
         let used = std::mem::replace(&mut slot.used, true);
         let (book, span) = self.class(slot).book(slot.base);
         match (book, data) {
-            (Some(book), data) => book.prepare(span, used, data),
+            (Some(book), data) => {
+                let prepared = book.prepare(span, used, data, span.pages());
+                debug_assert!(prepared, "nothing of a dense slot is closed");
+            }
             // SAFETY: large slots are zeroed when they are released; it is ours, and the image
             // checks that its data fit the memory that it asks for.
             (None, Some(data)) => unsafe { data.place_all(slot.base()) },
@@ -119,7 +194,10 @@ impl MemoryPool {
 
     /// Takes a slot back; `used` is the memory's length at the end.
     pub(crate) fn release(&self, slot: MemorySlot, used: usize) {
-        self.class(&slot).put(slot.base, used.min(slot.bytes()));
+        match self.guarded.get() {
+            Some(Some(guarded)) if slot.is_guarded() => guarded.put(slot.base, used),
+            _ => self.class(&slot).put(slot.base, used.min(slot.bytes())),
+        }
     }
 
     /// Makes room for `new` bytes in place of `old`: in the same slot or, moved, in a larger one.
@@ -129,6 +207,9 @@ impl MemoryPool {
         old: usize,
         new: usize,
     ) -> Result<(), MemoryError> {
+        if slot.is_guarded() {
+            return self.grow_guarded(slot, new);
+        }
         if new <= slot.bytes() {
             return Ok(());
         }
@@ -151,10 +232,22 @@ impl MemoryPool {
         Ok(())
     }
 
+    fn grow_guarded(&self, slot: &MemorySlot, bytes: usize) -> Result<(), MemoryError> {
+        let guarded = self.guarded().expect("the slot came from there");
+        if bytes > MEMORY_BYTES_MAX {
+            return Err(MemoryError { bytes, reason: TOO_LARGE });
+        }
+        let grown = guarded.grow(slot.base, bytes);
+        let reason = "all mappings (vm.max_map_count) or the memory of the system are in use";
+        grown.then_some(()).ok_or(MemoryError { bytes, reason })
+    }
+
     /// Gives the pages of slots that nobody has taken since the last call back to the system. Returns
     /// how many bytes of address space that were.
     pub fn trim(&self) -> usize {
-        self.classes.iter().filter_map(|class| class.get()?.as_ref()).map(Class::trim).sum()
+        let classes = self.classes.iter().filter_map(|class| class.get()?.as_ref());
+        let guarded = self.guarded.get().and_then(Option::as_ref).map_or(0, Guarded::trim);
+        guarded + classes.map(Class::trim).sum::<usize>()
     }
 
     fn class(&self, slot: &MemorySlot) -> &Class {
@@ -166,122 +259,4 @@ impl MemoryPool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-    use crate::os::OS_PAGE_BYTES;
-    use crate::signals;
-
-    #[allow(clippy::mut_from_ref, reason = "the slot is an address that only this test uses")]
-    fn bytes(slot: &MemorySlot, len: usize) -> &mut [u8] {
-        // SAFETY: the test owns the slot, which is mapped and at least `len` bytes long.
-        unsafe { std::slice::from_raw_parts_mut(slot.base(), len) }
-    }
-
-    fn pool() -> MemoryPool {
-        signals::install(|| None);
-        MemoryPool::default()
-    }
-
-    fn new_memory(pool: &MemoryPool, bytes: usize, data: Option<&InitialData>) -> MemorySlot {
-        let mut slot = pool.allocate(bytes).expect("a slot");
-        pool.prepare(&mut slot, data);
-        slot
-    }
-
-    /// Data on pages 1 to 5, each page filled with its number.
-    fn data() -> InitialData {
-        let page = |number| (number, Box::new([number as u8; OS_PAGE_BYTES]));
-        InitialData::new((1..=5).map(page).collect::<HashMap<_, _>>())
-    }
-
-    fn expected(len: usize, data: bool) -> Vec<u8> {
-        let byte = |at: usize| match at / OS_PAGE_BYTES {
-            page @ 1..=5 if data => page as u8,
-            _ => 0,
-        };
-        (0..len).map(byte).collect()
-    }
-
-    /// Tenants that touch few, many and all pages, one after the other, in slots with and without
-    /// books, with and without initial data: each finds a new memory, whichever pages it reads
-    /// first.
-    #[test]
-    fn every_tenant_finds_a_new_memory() {
-        let pool = pool();
-        let data = data();
-        for len in [PAGE_BYTES, 16 * PAGE_BYTES, 40 * PAGE_BYTES] {
-            let mut base = None;
-            for round in 0..60_usize {
-                let with_data = round % 3 != 0;
-                let slot = new_memory(&pool, len, with_data.then_some(&data));
-                assert_eq!(*base.get_or_insert(slot.base), slot.base, "the warm slot comes first");
-                let memory = bytes(&slot, len);
-                let pages = len / OS_PAGE_BYTES;
-                let touched = [1, 3, 9, 15, 100, 2000][round % 6].min(pages);
-                for step in 0..touched {
-                    let page = (step * 7 + round) % pages;
-                    let at = page * OS_PAGE_BYTES + 9;
-                    assert_eq!(memory[at], expected(at + 1, with_data)[at], "round {round}, {at}");
-                    memory[at] = 0xff;
-                }
-                pool.release(slot, len);
-                let slot = new_memory(&pool, len, with_data.then_some(&data));
-                assert!(bytes(&slot, len) == expected(len, with_data), "round {round} of {len}");
-                bytes(&slot, len)[len - 1] = 0xee;
-                pool.release(slot, len);
-            }
-        }
-    }
-
-    #[test]
-    fn growing_keeps_contents_and_zeroes_the_rest() {
-        let pool = pool();
-        let data = data();
-        for _ in 0..3 {
-            let mut slot = new_memory(&pool, PAGE_BYTES, Some(&data));
-            bytes(&slot, PAGE_BYTES)[PAGE_BYTES - 1] = 42;
-            let mut old = PAGE_BYTES;
-            for new in [2 * PAGE_BYTES, 40 * PAGE_BYTES, 300 * PAGE_BYTES] {
-                pool.grow(&mut slot, old, new).expect("room");
-                let now = bytes(&slot, new);
-                assert_eq!(now[PAGE_BYTES - 1], 42);
-                assert!(now[..PAGE_BYTES - 1] == expected(PAGE_BYTES - 1, true));
-                assert!(now[PAGE_BYTES..].iter().all(|&byte| byte == 0));
-                now[new - 1] = 1;
-                now[new - 1] = 0;
-                old = new;
-            }
-            pool.release(slot, old);
-        }
-    }
-
-    #[test]
-    fn what_nobody_needs_is_given_back_and_can_be_used_again() {
-        let pool = pool();
-        let data = data();
-        for len in [PAGE_BYTES, 40 * PAGE_BYTES] {
-            let slots: Vec<_> = (0..20).map(|_| new_memory(&pool, len, Some(&data))).collect();
-            for slot in slots {
-                bytes(&slot, len)[7] = 7;
-                pool.release(slot, len);
-            }
-            pool.trim();
-            let trimmed = pool.trim();
-            assert!(trimmed >= 20 * len, "{trimmed}");
-            assert_eq!(pool.trim(), 0, "everything is given back");
-            let slots: Vec<_> = (0..20).map(|_| new_memory(&pool, len, Some(&data))).collect();
-            for slot in slots {
-                assert!(bytes(&slot, len) == expected(len, true));
-                pool.release(slot, len);
-            }
-        }
-    }
-
-    #[test]
-    fn more_than_four_gib_is_refused() {
-        let error = pool().allocate(MEMORY_BYTES_MAX + 1).expect_err("too large");
-        assert!(error.to_string().contains("4 GiB"), "{error}");
-    }
-}
+mod tests;

@@ -16,11 +16,14 @@
 //! kernel does not resolve: a system call given an address in a guest's memory would fail with
 //! `EFAULT`, so host functions hand it buffers of their own.
 //!
+//! In a guarded slot (`guarded.rs`) the pages at the end that its memory does not reach are marked in
+//! every state that has a tenant, and the handler does not lift those: the book knows how many.
+//!
 //! States of a slot: all zero is [`UNTOUCHED`], so that the books of slots never used cost nothing.
 
 use std::ops::Range;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use crate::data::InitialData;
 use crate::os::{self, OS_PAGE_BYTES};
@@ -62,6 +65,8 @@ pub(super) struct Book {
     /// The tenant's initial data; null if it has none or the slot is free.
     data: AtomicPtr<InitialData>,
     pages: [AtomicU64; WORDS],
+    /// Pages at the slot's end that the tenant may not touch; 0 in a dense slot.
+    closed: AtomicU16,
     state: AtomicU8,
     /// Of the present tenant, on pages without initial data.
     faults: AtomicU8,
@@ -77,7 +82,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    fn pages(self) -> usize {
+    pub(super) fn pages(self) -> usize {
         self.bytes / OS_PAGE_BYTES
     }
 
@@ -95,18 +100,75 @@ impl Span {
 }
 
 impl Book {
-    /// Owner: makes the slot a memory with this data at its start. `used`: it has had a tenant.
-    pub(super) fn prepare(&self, span: Span, used: bool, data: Option<&InitialData>) {
+    /// Owner: makes the slot a memory with this data at its start, of which the tenant may touch the
+    /// first `open` pages (all of them in a dense slot). `used`: it has had a tenant. False: pages
+    /// could not be closed, the slot must not be used.
+    pub(super) fn prepare(
+        &self,
+        span: Span,
+        used: bool,
+        data: Option<&InitialData>,
+        open: usize,
+    ) -> bool {
         let tracked = if self.state.load(Ordering::Relaxed) == TRACKED {
             !self.is_stale() || self.vacate(span)
         } else {
-            used && self.track(span)
+            used && self.track(span, open)
         };
-        if tracked {
-            self.prepare_tracked(span, data);
-        } else {
-            self.prepare_untouched(span, data);
+        self.set_open(span, open);
+        if !tracked {
+            return self.prepare_untouched(span, data, open);
         }
+        if !self.close_kept(span, open) {
+            return false;
+        }
+        self.prepare_tracked(span, data);
+        true
+    }
+
+    /// Pages that the tenant may touch.
+    fn open(&self, span: Span) -> usize {
+        span.pages() - usize::from(self.closed.load(Ordering::Relaxed))
+    }
+
+    fn set_open(&self, span: Span, open: usize) {
+        let closed = (span.pages() - open) as u16;
+        // Writing what is there would cost memory for the books of a burst.
+        if self.closed.load(Ordering::Relaxed) != closed {
+            self.closed.store(closed, Ordering::Relaxed);
+        }
+    }
+
+    /// Owner: the memory has grown to this many pages of the slot. False: it has not.
+    pub(super) fn extend(&self, span: Span, open: usize) -> bool {
+        let before = self.open(span);
+        if open <= before {
+            return true;
+        }
+        // In other states the marks of these pages are lifted when they are touched.
+        if self.state.load(Ordering::Relaxed) == OPEN && !os::remove_guard(span.range(before..open))
+        {
+            return false;
+        }
+        self.set_open(span, open);
+        true
+    }
+
+    /// TRACKED: the last tenant had a larger memory than the next one.
+    fn close_kept(&self, span: Span, open: usize) -> bool {
+        let first = open / 64;
+        let kept = self.pages.get(first..).unwrap_or_default();
+        if kept.iter().all(|word| word.load(Ordering::Relaxed) == 0) {
+            return true;
+        }
+        let closed = |page: usize| page >= open && self.holds(page);
+        for run in runs(span.pages(), closed) {
+            if !os::install_guard(span.range(run.clone())) {
+                return false;
+            }
+            run.for_each(|page| self.unset(page));
+        }
+        true
     }
 
     /// TRACKED: counts a tenant; whether there have been enough.
@@ -143,28 +205,39 @@ impl Book {
     }
 
     /// Nothing is there.
-    fn prepare_untouched(&self, span: Span, data: Option<&InitialData>) {
-        let Some(data) = data else { return };
+    fn prepare_untouched(&self, span: Span, data: Option<&InitialData>, open: usize) -> bool {
+        let closes = open < span.pages();
+        if closes && !os::install_guard(span.range(open..span.pages())) {
+            return false;
+        }
+        let leaves_out = data.is_some_and(|data| self.leave_out(span, data));
+        if closes || leaves_out {
+            self.begin_tenancy(data);
+            self.state.store(OPEN, Ordering::Relaxed);
+        }
+        let Some(data) = data else { return true };
+        if leaves_out {
+            data.note_placement();
+        }
+        for page in data.pages().filter(|&page| !leaves_out || !self.holds(page)) {
+            // SAFETY: the slot is zero, ours, and as long as the initial memory.
+            unsafe { data.place_page(page, span.memory()) };
+        }
+        true
+    }
+
+    /// Marks pages of data that few tenants want. False: there are none.
+    fn leave_out(&self, span: Span, data: &InitialData) -> bool {
         let left_out = |page: usize| data.has(page) && !data.is_wanted(page);
-        let mut marked = false;
+        let mut some = false;
         for run in runs(data.pages_end(), left_out).filter(|_| os::guards_pages()) {
             // A mark costs as much as copying a page. What cannot be marked is copied, too.
             if run.len() > 1 && os::install_guard(span.range(run.clone())) {
                 run.for_each(|page| self.set(page));
-                marked = true;
+                some = true;
             }
         }
-        if !marked {
-            // SAFETY: the slot is zero, ours, and as long as the initial memory.
-            return unsafe { data.place_all(span.memory()) };
-        }
-        self.begin_tenancy(Some(data));
-        self.state.store(OPEN, Ordering::Relaxed);
-        data.note_placement();
-        for page in data.pages().filter(|&page| !self.holds(page)) {
-            // SAFETY: as above.
-            unsafe { data.place_page(page, span.memory()) };
-        }
+        some
     }
 
     fn begin_tenancy(&self, data: Option<&InitialData>) {
@@ -175,14 +248,15 @@ impl Book {
 
     /// UNTOUCHED (by this book) or OPEN to TRACKED: finds out what is there and marks the rest.
     /// False: the slot is UNTOUCHED now.
-    fn track(&self, span: Span) -> bool {
+    fn track(&self, span: Span, open: usize) -> bool {
         // Until it is known: so that `forget` has something to forget.
         self.state.store(OPEN, Ordering::Relaxed);
         self.clear();
         let mut kept = 0;
         os::for_each_present(span.whole(), |present| {
             let first = (present.start - span.base) / OS_PAGE_BYTES;
-            for page in first..first + present.len().div_ceil(OS_PAGE_BYTES) {
+            let end = first + present.len().div_ceil(OS_PAGE_BYTES);
+            for page in first..end.min(open) {
                 self.set(page);
                 kept += 1;
             }
@@ -238,6 +312,9 @@ impl Book {
 
     /// The handler: the owner touched this page. True: it can go on.
     fn resolve(&self, span: Span, page: usize) -> bool {
+        if page >= self.open(span) {
+            return false;
+        }
         let state = self.state.load(Ordering::Relaxed);
         let marked = match state {
             OPEN => self.holds(page),
@@ -276,7 +353,7 @@ impl Book {
             return;
         }
         let left_out = |page| data.is_some_and(|data| data.has(page)) && !self.holds(page);
-        for run in runs(span.pages(), |page| !left_out(page)) {
+        for run in runs(self.open(span), |page| !left_out(page)) {
             if !os::remove_guard(span.range(run)) {
                 // Some are open and some are not: faults on the latter go on as before.
                 return self.tenants.store(UNSURE, Ordering::Relaxed);
@@ -340,7 +417,10 @@ struct Region {
     /// 0: free, 1: being written.
     start: AtomicUsize,
     end: AtomicUsize,
-    slot_shift: AtomicUsize,
+    /// From slot to slot.
+    stride: AtomicUsize,
+    /// Bytes of a slot that its book is about.
+    span: AtomicUsize,
     books: AtomicPtr<Book>,
 }
 
@@ -349,20 +429,23 @@ impl Region {
         Self {
             start: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
-            slot_shift: AtomicUsize::new(0),
+            stride: AtomicUsize::new(0),
+            span: AtomicUsize::new(0),
             books: AtomicPtr::new(ptr::null_mut()),
         }
     }
 }
 
-/// Makes slots known to the handler. False: there is no place left.
-pub(super) fn register(region: Range<usize>, slot_shift: u32, books: *mut Book) -> bool {
+/// Makes slots known to the handler: one each `stride` bytes, the first `span` bytes of which its
+/// book is about. False: there is no place left.
+pub(super) fn register(region: Range<usize>, stride: usize, span: usize, books: *mut Book) -> bool {
     for place in &REGIONS {
         // Acquire: pairs with the Release of `unregister`, whose words we overwrite.
         let claim = place.start.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
         if claim.is_ok() {
             place.end.store(region.end, Ordering::Relaxed);
-            place.slot_shift.store(slot_shift as usize, Ordering::Relaxed);
+            place.stride.store(stride, Ordering::Relaxed);
+            place.span.store(span, Ordering::Relaxed);
             place.books.store(books, Ordering::Relaxed);
             // Release: publishes the words above to a handler that reads the start.
             place.start.store(region.start, Ordering::Release);
@@ -392,9 +475,10 @@ pub(crate) fn resolve_fault(address: usize) -> bool {
         if start <= 1 || address < start || address >= place.end.load(Ordering::Relaxed) {
             continue;
         }
-        let shift = place.slot_shift.load(Ordering::Relaxed);
-        let (slot, bytes) = ((address - start) >> shift, 1 << shift);
-        let span = Span { base: start + (slot << shift), bytes };
+        let stride = place.stride.load(Ordering::Relaxed);
+        let slot = (address - start) / stride;
+        let bytes = place.span.load(Ordering::Relaxed);
+        let span = Span { base: start + slot * stride, bytes };
         let book = place.books.load(Ordering::Relaxed).wrapping_add(slot);
         // SAFETY: the region lists a book for each of its slots; the one who touched the slot owns
         // it, so its class is alive.
