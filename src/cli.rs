@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use lunatic_host_api::Memories;
 
 use crate::rights::Rights;
 
@@ -98,6 +99,13 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) processes_max: Option<NonZeroUsize>,
 
+    /// How processes are kept inside of their memories
+    ///
+    /// Code for guarded memories is faster, but each takes 8 GiB of address space, so there are at
+    /// most some thousands.
+    #[arg(long, value_name = "KIND", value_enum, default_value = "auto")]
+    pub(crate) memory: MemoryKind,
+
     /// A file for the program's standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) stdin: Option<PathBuf>,
@@ -141,6 +149,27 @@ pub(crate) enum StatsFormat {
     Table,
     /// For programs
     Json,
+}
+
+/// What `--memory` allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MemoryKind {
+    /// Guarded while few processes are alive, dense beyond
+    Auto,
+    /// Guarded only: accesses are not checked, those beyond a memory's end fault
+    Guarded,
+    /// Dense only: each access is checked, memories are as small as can be
+    Dense,
+}
+
+impl From<MemoryKind> for Memories {
+    fn from(kind: MemoryKind) -> Self {
+        match kind {
+            MemoryKind::Auto => Self::Auto,
+            MemoryKind::Guarded => Self::Guarded,
+            MemoryKind::Dense => Self::Dense,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ fn config(arguments: &RunArguments, rights: &Rights) -> Result<ProcessConfig, Fa
 }
 
 fn builder(arguments: &RunArguments) -> NodeBuilder {
-    let mut builder = NodeBuilder::new();
+    let mut builder = NodeBuilder::new().memories(arguments.memory.into());
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers.get());
     }

@@ -42,7 +42,9 @@ pub use instance::{
     InstantiateError, Limits, Prepared, exit_backtrace, memory_at, owner_of,
 };
 pub use link::{HostFunction, HostFunctions, LinkError};
-pub use memory::{GuardedBudget, MEMORY_BYTES_MAX, MemoryError, MemoryPool, PAGE_BYTES};
+pub use memory::{
+    GuardedBudget, GuardedRoom, MEMORY_BYTES_MAX, MemoryError, MemoryPool, PAGE_BYTES,
+};
 pub use os::do_without_page_guards;
 pub use traps::{BACKTRACE_FRAMES_MAX, Frame, RawBacktrace, Trap, TrapCode, describe};
 pub use validate::LoadError;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use lunatic_engine::{Form, Image, Module};
-use lunatic_scheduler::Pid;
+use lunatic_scheduler::{BlockingError, Pid};
 use parking_lot::Mutex;
 
 use crate::bind::Call;
@@ -60,15 +60,16 @@ struct Making {
 impl FormsInMaking {
     /// Adds a process to those that wait; whether it is the first, which has to see to the rest.
     /// `None`: there is nothing to wait for any more.
-    fn wait(&self, module: &Module, form: Form, pid: Pid) -> Option<bool> {
+    fn wait(&self, module: &Module, form: Form, pid: Option<Pid>) -> Option<bool> {
         let mut all = self.0.lock();
         if module.ready(form).is_some() || module.failure(form).is_some() {
             return None;
         }
         match all.iter_mut().find(|making| making.form == form && making.module.is(module)) {
-            Some(making) => making.waiting.push(pid),
+            Some(making) => making.waiting.extend(pid),
             None => {
-                all.push(Making { module: module.clone(), form, waiting: vec![pid] });
+                let waiting = pid.into_iter().collect();
+                all.push(Making { module: module.clone(), form, waiting });
                 return Some(true);
             }
         }
@@ -111,30 +112,54 @@ impl Call<'_, '_> {
                 "cannot compile the module for the process: {failure}"
             )));
         }
-        // Once for each call: a process may be woken for other reasons meanwhile.
-        if std::mem::replace(&mut self.state.wait.form_asked, true) {
+        // Once for each call and form: a process may be woken for other reasons meanwhile.
+        if self.state.wait.form_asked.replace(form) == Some(form) {
             return Poll::Pending;
         }
-        match node.forms.wait(module, form, pid) {
+        match node.forms.wait(module, form, Some(pid)) {
             None => return self.image(module, form),
             Some(false) => return Poll::Pending,
             Some(true) => {}
         }
-        let module = Module::clone(module);
-        let (job_node, job_module) = (Arc::clone(&node), module.clone());
-        let job = Box::new(move || {
-            // An error is kept with the module, where those who wait find it.
-            let _ = job_module.make(form);
-            for pid in job_node.forms.take(&job_module, form) {
-                job_node.wake(pid);
-            }
-        });
-        if let Err(error) = node.run_blocking(job) {
-            for other in node.forms.take(&module, form) {
-                node.wake(other);
-            }
+        if let Err(error) = node.make_on_pool(module, form) {
             return Poll::Ready(Err(format!("cannot compile the module for the process: {error}")));
         }
         Poll::Pending
+    }
+}
+
+impl NodeInner {
+    /// Sees to it that the form will be there, without waiting for it.
+    #[inline]
+    pub(crate) fn make_in_background(self: &Arc<Self>, module: &Module, form: Form) {
+        if module.ready(form).is_none() && module.failure(form).is_none() {
+            self.begin_to_make(module, form);
+        }
+    }
+
+    #[cold]
+    fn begin_to_make(self: &Arc<Self>, module: &Module, form: Form) {
+        if self.forms.wait(module, form, None) == Some(true) {
+            // Whoever needs it asks again.
+            let _ = self.make_on_pool(module, form);
+        }
+    }
+
+    /// The first one who asked submits the job.
+    fn make_on_pool(self: &Arc<Self>, module: &Module, form: Form) -> Result<(), BlockingError> {
+        let (node, module) = (Arc::clone(self), module.clone());
+        let (job_node, job_module) = (Arc::clone(self), module.clone());
+        let job = Box::new(move || {
+            // An error is kept with the module, where those who wait find it.
+            let _ = job_module.make(form);
+            job_node.wake_who_waited(&job_module, form);
+        });
+        node.run_blocking(job).inspect_err(|_| node.wake_who_waited(&module, form))
+    }
+
+    fn wake_who_waited(&self, module: &Module, form: Form) {
+        for pid in self.forms.take(module, form) {
+            self.wake(pid);
+        }
     }
 }

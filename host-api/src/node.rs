@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lunatic_engine::signals::{self, FiberAtFault};
-use lunatic_engine::{Form, FormError, InstantiateError, MemoryPool, Module};
+use lunatic_engine::{Form, FormError, InstantiateError, MemoryForm, MemoryPool, Module};
 use lunatic_scheduler::{
     BlockingError, Builder, Guard, Handle, Job, Pid, Runtime, SpawnError, StartError,
     TrapHandlerRegs, current_fiber,
@@ -17,6 +17,7 @@ use crate::exit::ExitReason;
 use crate::forms::{FormsInMaking, ModuleRef};
 use crate::kept::Kept;
 use crate::net::Lookups;
+use crate::memories::Memories;
 use crate::process::{Entry, Params, ProcessState, Start};
 use crate::ready::Reactor;
 use crate::registry::Registry;
@@ -42,6 +43,13 @@ pub enum RunError {
     /// The process's instance could not be made.
     #[error("cannot spawn a process: {0}")]
     Instantiate(#[from] InstantiateError),
+    /// Memories were to be guarded.
+    #[error(
+        "cannot give processes guarded memories: each takes 8 GiB of addresses (of which ulimit -v \
+         may leave a quarter to them) and three mappings (vm.max_map_count); use --memory dense, or \
+         raise the limits"
+    )]
+    NoGuardedMemory,
     /// The module cannot be compiled for the process.
     #[error("cannot compile the module for the process: {0}")]
     Form(#[from] FormError),
@@ -53,6 +61,7 @@ pub struct NodeBuilder {
     scheduler: Builder,
     slice: i64,
     form: Form,
+    memories: Memories,
 }
 
 impl Default for NodeBuilder {
@@ -70,7 +79,12 @@ impl NodeBuilder {
     /// All defaults: a worker for each core that this process may use.
     #[must_use]
     pub fn new() -> Self {
-        Self { scheduler: Builder::new(), slice: Self::SLICE, form: Form::default() }
+        Self {
+            scheduler: Builder::new(),
+            slice: Self::SLICE,
+            form: Form::default(),
+            memories: Memories::default(),
+        }
     }
 
     /// Number of worker threads.
@@ -106,10 +120,17 @@ impl NodeBuilder {
         self
     }
 
-    /// The form in which processes run a module if they need nothing special.
+    /// The kinds of memory that processes may have. Default: [`Memories::Auto`].
+    #[must_use]
+    pub fn memories(mut self, memories: Memories) -> Self {
+        self.memories = memories;
+        self
+    }
+
+    /// The form in which the main process runs its module if it needs nothing special.
     #[must_use]
     pub fn form(&self) -> Form {
-        self.form
+        Form { memory: self.memories.first(), ..self.form }
     }
 
     /// Starts the workers.
@@ -119,11 +140,13 @@ impl NodeBuilder {
     pub fn start(self) -> Result<Node, RunError> {
         signals::install(fiber_at_fault);
         let memory = Arc::new(MemoryPool::default());
+        let memories = self.memories.settle(&memory)?;
         let node = Arc::new(NodeInner {
             handle: OnceLock::new(),
             memory: Arc::clone(&memory),
             slice: self.slice,
             form: self.form,
+            memories,
             forms: FormsInMaking::default(),
             reactor: Reactor::default(),
             ties: Ties::default(),
@@ -246,6 +269,7 @@ pub(crate) struct NodeInner {
     pub(crate) memory: Arc<MemoryPool>,
     pub(crate) slice: i64,
     form: Form,
+    pub(crate) memories: Memories,
     pub(crate) forms: FormsInMaking,
     /// For processes that wait for sockets.
     pub(crate) reactor: Reactor,
@@ -273,7 +297,11 @@ impl NodeInner {
     #[inline]
     pub(crate) fn form_for(&self, _config: &ProcessConfig) -> Form {
         // A limit of fuel will ask for yield points here.
-        self.form
+        let memory = match self.memories {
+            Memories::Auto | Memories::Guarded => MemoryForm::Guarded,
+            Memories::Dense => MemoryForm::Dense,
+        };
+        Form { memory, ..self.form }
     }
 
     /// The main process has ended: so does the run.

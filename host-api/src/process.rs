@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunatic_engine::{
-    BoundCall, Callable, ExportedFunction, Frame, Hooks, Image, Instance, Limits, Prepared,
+    BoundCall, Callable, ExportedFunction, Form, Frame, Hooks, Image, Instance, Limits, Prepared,
     RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
@@ -132,8 +132,8 @@ pub(crate) struct Wait {
     pub(crate) searched: bool,
     /// The process only wants to let others run.
     pub(crate) yields: bool,
-    /// It has been added to those that wait for a form of a module.
-    pub(crate) form_asked: bool,
+    /// It has been added to those that wait for this form of a module.
+    pub(crate) form_asked: Option<Form>,
 }
 
 impl Wait {
@@ -581,7 +581,7 @@ impl Call<'_, '_> {
             wait.deadline = None;
             wait.searched = false;
             wait.yields = false;
-            wait.form_asked = false;
+            wait.form_asked = None;
         }
     }
 }

@@ -124,6 +124,12 @@ impl Guarded {
         self.free.fresh()
     }
 
+    /// Whether nobody found a free one the last time.
+    #[inline]
+    pub(super) fn is_used_up(&self) -> bool {
+        self.is_used_up.load(Ordering::Relaxed)
+    }
+
     fn region(&self) -> Range<usize> {
         self.base..self.base + self.slots * SLOT_BYTES
     }
@@ -155,7 +161,7 @@ impl Guarded {
         bytes: usize,
         data: Option<&InitialData>,
     ) -> Option<usize> {
-        if self.is_used_up.load(Ordering::Relaxed) {
+        if self.is_used_up() {
             return None;
         }
         let Some(taken) = self.free.take(slots_max.min(self.slots)) else {
@@ -165,6 +171,8 @@ impl Guarded {
         if self.prepare(taken.index, taken.used, bytes, data) {
             return Some(self.slot(taken.index));
         }
+        // No mapping is left: nor is there one for the next, until somebody ends.
+        self.is_used_up.store(true, Ordering::Relaxed);
         // Half prepared: nobody may have it like that. Where not even this works it is lost.
         let _ = self.give_back(&[taken.index]);
         None
@@ -235,7 +243,7 @@ impl Guarded {
             clean(base + self.window..base + used);
         }
         self.free.put(self.index(base));
-        if self.is_used_up.load(Ordering::Relaxed) {
+        if self.is_used_up() {
             self.is_used_up.store(false, Ordering::Relaxed);
         }
     }

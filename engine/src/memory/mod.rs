@@ -75,6 +75,26 @@ pub struct MemoryPool {
 pub struct MemoryError {
     bytes: usize,
     reason: &'static str,
+    is_for_guarded: bool,
+}
+
+impl MemoryError {
+    /// Whether a dense memory may be had nevertheless.
+    #[must_use]
+    pub fn is_for_guarded(&self) -> bool {
+        self.is_for_guarded
+    }
+}
+
+/// Whether new processes can have guarded memories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuardedRoom {
+    /// Less than half of them have been in use at once.
+    Plenty,
+    /// There may come a time when there are none.
+    Scarce,
+    /// All are in use.
+    None,
 }
 
 /// A slot in use. Must be given back to the pool it came from.
@@ -115,18 +135,19 @@ impl MemoryPool {
         bytes: usize,
         data: Option<&InitialData>,
     ) -> Result<MemorySlot, MemoryError> {
-        let error = |reason| MemoryError { bytes, reason };
+        let error = |reason| MemoryError { bytes, reason, is_for_guarded: true };
         if bytes > MEMORY_BYTES_MAX {
             return Err(error(TOO_LARGE));
         }
         let Some(guarded) = self.guarded() else {
             return Err(error("the address space (ulimit -v) has no 8 GiB for a guarded memory"));
         };
-        // Relaxed: a limit; nothing else hangs on it.
-        let withheld = self.guarded_withheld.load(Ordering::Relaxed);
-        let most = guarded.slots().saturating_sub(withheld);
+        let most = self.guarded_allowed(guarded);
         let base = guarded.take(most, bytes, data).ok_or_else(|| {
-            error("all guarded memories are in use, or all mappings (vm.max_map_count)")
+            error(
+                "all guarded memories are in use, or all mappings (vm.max_map_count); dense ones \
+                 (--memory auto) have room for many more",
+            )
         })?;
         Ok(MemorySlot { base, class: GUARDED, used: true })
     }
@@ -136,12 +157,25 @@ impl MemoryPool {
         self.guarded().map_or(0, Guarded::slots)
     }
 
-    /// How many guarded memories have been in use at once, at least.
-    pub fn guarded_used_at_once(&self) -> usize {
-        self.guarded.get().and_then(Option::as_ref).map_or(0, Guarded::used_at_once)
+    /// Whether there is a guarded memory for one more. A hint: others take and release meanwhile.
+    #[inline]
+    pub fn guarded_room(&self) -> GuardedRoom {
+        let Some(guarded) = self.guarded() else { return GuardedRoom::None };
+        if guarded.is_used_up() {
+            GuardedRoom::None
+        } else if guarded.used_at_once() * 2 > self.guarded_allowed(guarded) {
+            GuardedRoom::Scarce
+        } else {
+            GuardedRoom::Plenty
+        }
     }
 
-    /// From now on at most so many processes that did not have one before get a guarded memory.
+    fn guarded_allowed(&self, guarded: &Guarded) -> usize {
+        // Relaxed: a limit; nothing else hangs on it.
+        guarded.slots().saturating_sub(self.guarded_withheld.load(Ordering::Relaxed))
+    }
+
+    /// At most so many memories are guarded at once. To be called before there are some.
     pub fn limit_guarded(&self, memories: usize) {
         let withheld = self.guarded_max().saturating_sub(memories);
         // Relaxed: as where it is read.
@@ -155,7 +189,7 @@ impl MemoryPool {
 
     /// A slot for a memory of `bytes`; to be prepared before it is used.
     pub(crate) fn allocate(&self, bytes: usize) -> Result<MemorySlot, MemoryError> {
-        let error = |reason| MemoryError { bytes, reason };
+        let error = |reason| MemoryError { bytes, reason, is_for_guarded: false };
         let index =
             SLOT_BYTES.iter().position(|&slot| slot >= bytes).ok_or_else(|| error(TOO_LARGE))?;
         let class = self.classes[index].get_or_init(|| Class::reserve(SLOT_BYTES[index]));
@@ -235,11 +269,11 @@ impl MemoryPool {
     fn grow_guarded(&self, slot: &MemorySlot, bytes: usize) -> Result<(), MemoryError> {
         let guarded = self.guarded().expect("the slot came from there");
         if bytes > MEMORY_BYTES_MAX {
-            return Err(MemoryError { bytes, reason: TOO_LARGE });
+            return Err(MemoryError { bytes, reason: TOO_LARGE, is_for_guarded: true });
         }
         let grown = guarded.grow(slot.base, bytes);
         let reason = "all mappings (vm.max_map_count) or the memory of the system are in use";
-        grown.then_some(()).ok_or(MemoryError { bytes, reason })
+        grown.then_some(()).ok_or(MemoryError { bytes, reason, is_for_guarded: true })
     }
 
     /// Gives the pages of slots that nobody has taken since the last call back to the system. Returns

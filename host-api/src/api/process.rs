@@ -223,7 +223,8 @@ impl Child {
             ))));
         }
         let module = call.state.module.clone();
-        let form = call.state.node.form_for(&self.config);
+        call.state.wait.yields = false;
+        let form = call.state.node.form_to_spawn(&module, &self.config);
         let Poll::Ready(image) = call.image(&module, form) else { return Poll::Pending };
         let image = match image {
             Ok(image) => image,
@@ -260,9 +261,18 @@ fn admit(call: &mut Call<'_, '_>) -> Result<Option<Place>, String> {
 fn spawn_process(call: &mut Call<'_, '_>, child: Child, id_ptr: Ptr) -> Poll<Result<u32, Fault>> {
     // Checked before there is a process whose id could not be told.
     call.memory.slice_mut(id_ptr, 8)?;
-    let worker = call.worker;
+    let (worker, node) = (call.worker, call.state.node.get());
     let Poll::Ready(start) = child.start(call)? else { return Poll::Pending };
-    let pid = start.and_then(|start| start.on_worker(worker).map_err(|error| error.to_string()));
+    let mut again = false;
+    let pid = start.and_then(|start| {
+        start.on_worker(worker).map_err(|error| {
+            again = node.may_spawn_dense(&error);
+            error.to_string()
+        })
+    });
+    if again {
+        return call.spawn_again();
+    }
     spawned(call, id_ptr, pid.map(|pid| (0, pid)))
 }
 
@@ -284,7 +294,17 @@ fn spawn_named(
     }
     let Poll::Ready(start) = child.start(call)? else { return Poll::Pending };
     // All that may take long is done before the name is held.
-    let ready = start.and_then(|start| start.ready().map_err(|error| error.to_string()));
+    let mut again = false;
+    let ready = start.and_then(|start| {
+        start.ready().map_err(|error| {
+            again = node.may_spawn_dense(&error);
+            error.to_string()
+        })
+    });
+    if again {
+        drop(ready);
+        return call.spawn_again();
+    }
     let result = ready.and_then(|ready| match node.registry.claim(worker, &node.ties, name) {
         Ok(Claim::Taken(pid)) => Ok((FOUND, pid)),
         Ok(Claim::Vacant(vacancy)) => {
@@ -295,6 +315,15 @@ fn spawn_named(
         Err(error) => Err(error.to_string()),
     });
     spawned(call, id_ptr, result)
+}
+
+impl Call<'_, '_> {
+    /// The spawn is tried again, with another kind of memory, after others have run.
+    #[cold]
+    fn spawn_again<T>(&mut self) -> Poll<T> {
+        self.state.wait.yields = true;
+        Poll::Pending
+    }
 }
 
 /// Tells the guest what has become of its spawn.
