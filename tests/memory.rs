@@ -115,8 +115,9 @@ fn run_within(kibibytes: u64, text: &str) -> Output {
 #[test]
 fn little_address_space_is_an_error_that_names_it() {
     let text = spawn_until_refused();
-    // Compiled once, with all the room it wants.
-    run_wat_with(&["--processes-max", "10", "--workers", "1"], &text).expect(0);
+    // Compiled once, with all the room it wants, for the memories that little address space has room for.
+    let options = ["--memory", "dense", "--processes-max", "10", "--workers", "1"];
+    run_wat_with(&options, &text).expect(0);
     let mut ran = 0;
     // From far too little, in steps that meet each stage of starting and spawning, to plenty.
     for kibibytes in (100_000..2_600_000).step_by(50_000).chain([4_000_000, 16_000_000]) {

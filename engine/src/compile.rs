@@ -186,7 +186,10 @@ impl Compiler {
                 .stack_size(COMPILER_STACK_BYTES)
                 .spawn_scoped(scope, || catch_unwind(AssertUnwindSafe(|| self.compile_here(bytes))))
                 .map_err(|error| LoadErrorKind::Resource {
-                    message: format!("no thread to compile in: {error}"),
+                    message: format!(
+                        "no thread with {} MiB of stack to compile in (ulimit -v, ulimit -u): {error}",
+                        COMPILER_STACK_BYTES >> 20
+                    ),
                 })?;
             // The thread catches its own panics, so both layers mean the same.
             match compiler.join().flatten() {
