@@ -71,6 +71,26 @@ fn the_other_examples_print_what_they_promise() {
     }
 }
 
+#[test]
+fn supervisors_calls_links_and_names_do_what_their_pages_say() {
+    for workers in ["1", "2", "8"] {
+        let Some(output) = run_with(workers, "supervision") else { return };
+        let output = output.expect(0);
+        assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
+        assert!(output.stdout.contains("ok a name vanishes with its process"), "{output:#?}");
+    }
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_while_ten_thousand_workers_are_killed() {
+    for (workers, kills) in [("1", "500"), ("8", "500"), ("2", "10000")] {
+        let output = run_guest(&["--workers", workers], "kv_store", &[kills], b"");
+        let Some(output) = output else { return };
+        let output = output.expect(0);
+        assert_eq!(output.stdout, format!("{kills} workers killed, 0 acknowledged writes lost\n"));
+    }
+}
+
 /// Lines of the backtrace on stderr.
 fn frames(output: &Output) -> Vec<&str> {
     output.stderr.lines().filter_map(|line| line.trim().strip_prefix("at ")).collect()

@@ -42,11 +42,18 @@ struct Extras {
 pub(crate) struct Notice {
     /// Who has ended.
     pub(crate) process: Pid,
-    /// It was a link, with this tag; `None`: it was monitored.
-    pub(crate) tag: Option<i64>,
+    /// Whether it was a link or monitored.
+    pub(crate) tie: Tie,
     /// It died with this link.
     pub(crate) link: Option<Pid>,
     pub(crate) cause: Arc<Cause>,
+}
+
+/// Why somebody gets a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tie {
+    Link,
+    Monitor,
 }
 
 impl Message {

@@ -228,7 +228,7 @@ impl Node {
             config: ConfigRef::Main(config),
             entry: Entry::new(image.get(), entry.as_bytes(), [].into_iter(), Params::new()),
             first_message: None,
-            link: None,
+            tie: None,
             place: None,
             is_main: true,
         };

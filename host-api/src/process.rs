@@ -38,7 +38,7 @@ use crate::registry::Vacancy;
 use crate::resources::Resources;
 use crate::rights::RightsState;
 use crate::stats::Own;
-use crate::ties::{Book, News};
+use crate::ties::{Book, ChildTags, News};
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
 const BLOCK_IN_SLOT_BYTES_MAX: usize = 16 * 1024;
@@ -159,8 +159,8 @@ pub(crate) struct Start<'a> {
     pub(crate) entry: Entry,
     /// Taken when the process is made, left where it is when it cannot be.
     pub(crate) first_message: Option<&'a mut Option<Mail>>,
-    /// Who is to be linked with it, and with which tag.
-    pub(crate) link: Option<(Pid, i64)>,
+    /// How it is tied to the process that spawns it.
+    pub(crate) tie: Option<(Pid, ChildTags)>,
     /// Its place among its parent's children, if they are counted.
     pub(crate) place: Option<Place>,
     pub(crate) is_main: bool,
@@ -250,14 +250,14 @@ impl Ready<'_> {
     ) -> Result<Pid, RunError> {
         let Self { start, prepared } = self;
         let extra = prepared.block_bytes();
-        if start.link.is_none() && name.is_none() {
+        if start.tie.is_none() && name.is_none() {
             return Ok(worker.spawn(extra, |_, me, block| start.state(prepared, me, block))?);
         }
         Ok(worker.spawn_watched(extra, |pid, me, block| {
-            let (node, link) = (start.node, start.link);
+            let (node, tie) = (start.node, start.tie);
             let state = start.state(prepared, me, block);
-            if let Some((parent, tag)) = link {
-                node.get().ties.link_child(worker, parent, pid, tag);
+            if let Some((parent, tags)) = tie {
+                node.get().ties.tie_child(worker, parent, pid, tags);
             }
             if let Some(name) = name {
                 node.get().ties.add_name_of_new(pid, name.name());

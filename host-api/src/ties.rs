@@ -45,7 +45,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::bind::Fault;
 use crate::exit::{Cause, ExitReason};
-use crate::message::{Message, Notice};
+use crate::message::{Message, Notice, Tie};
 use crate::process::ProcessState;
 use crate::registry::Name;
 
@@ -57,6 +57,9 @@ pub(crate) const TIES_MAX: usize = 1_000_000;
 
 /// Names of one process; its end takes them out in one go.
 pub(crate) const NAMES_MAX: usize = 1000;
+
+/// Monitors with tags that a process may have of one other.
+const MONITORS_OF_ONE_MAX: usize = 1000;
 
 /// Peers that are told in one go. By feel: a tenth of a millisecond at most.
 const TOLD_IN_ONE_GO: usize = 256;
@@ -88,16 +91,55 @@ pub(crate) struct Book {
 }
 
 /// What the owner of a book wants to be told about the end of a peer.
-#[derive(Default, Clone, Copy)]
+#[derive(Default)]
 struct Wish {
     /// They are linked; the tag comes back with the notice.
     link: Option<i64>,
     monitor: bool,
+    /// Monitors with tags of their own; each gets a notice.
+    #[allow(clippy::box_collection, reason = "one word in every entry instead of three")]
+    tagged: Option<Box<Vec<i64>>>,
+}
+
+/// How a process is tied to the one that spawns it; 0 is not at all.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ChildTags {
+    pub(crate) link: i64,
+    pub(crate) monitor: i64,
+}
+
+impl ChildTags {
+    pub(crate) fn any(self) -> bool {
+        self.link != 0 || self.monitor != 0
+    }
 }
 
 impl Wish {
-    fn is_empty(self) -> bool {
-        self.link.is_none() && !self.monitor
+    fn is_empty(&self) -> bool {
+        self.link.is_none() && !self.monitor && self.tagged.is_none()
+    }
+
+    fn add_tag(&mut self, tag: i64) -> Result<(), Fault> {
+        let tags = self.tagged.get_or_insert_default();
+        if tags.len() >= MONITORS_OF_ONE_MAX {
+            return Err(Fault::new(format!(
+                "the process monitors one other {MONITORS_OF_ONE_MAX} times with tags, the most there \
+                 can be; take some back with stop_monitoring_with_tag"
+            )));
+        }
+        tags.push(tag);
+        Ok(())
+    }
+
+    fn remove_tag(&mut self, tag: i64) {
+        if let Some(tags) = &mut self.tagged {
+            if let Some(at) = tags.iter().position(|&known| known == tag) {
+                tags.swap_remove(at);
+            }
+            if tags.is_empty() {
+                self.tagged = None;
+            }
+        }
     }
 }
 
@@ -188,21 +230,34 @@ impl Ties {
         peer: Pid,
         tag: i64,
     ) -> Result<(), Fault> {
-        self.tie(
-            worker,
-            me,
-            peer,
-            |wish| wish.link = Some(tag),
-            |wish| {
-                // The tag that it has chosen itself stays.
-                wish.link.get_or_insert(tag);
-            },
-        )
+        let mine = |wish: &mut Wish| {
+            wish.link = Some(tag);
+            Ok(())
+        };
+        self.tie(worker, me, peer, mine, |wish| {
+            // The tag that it has chosen itself stays.
+            wish.link.get_or_insert(tag);
+        })
     }
 
     /// Has `me` told of the peer's end, however it ends; at once if it has ended.
     pub(crate) fn monitor(&self, worker: Of<'_, '_>, me: Pid, peer: Pid) -> Result<(), Fault> {
-        self.tie(worker, me, peer, |wish| wish.monitor = true, |_| {})
+        let mine = |wish: &mut Wish| {
+            wish.monitor = true;
+            Ok(())
+        };
+        self.tie(worker, me, peer, mine, |_| {})
+    }
+
+    /// The same with a tag for the notice, besides other monitors.
+    pub(crate) fn monitor_tagged(
+        &self,
+        worker: Of<'_, '_>,
+        me: Pid,
+        peer: Pid,
+        tag: i64,
+    ) -> Result<(), Fault> {
+        self.tie(worker, me, peer, |wish| wish.add_tag(tag), |_| {})
     }
 
     fn tie(
@@ -210,7 +265,7 @@ impl Ties {
         worker: Of<'_, '_>,
         me: Pid,
         peer: Pid,
-        mine: impl FnOnce(&mut Wish),
+        mine: impl FnOnce(&mut Wish) -> Result<(), Fault>,
         peers: impl FnOnce(&mut Wish),
     ) -> Result<(), Fault> {
         if me == peer {
@@ -219,7 +274,7 @@ impl Ties {
         let mut pair = self.pair(me, peer);
         if let Some(wish) = pair.wish() {
             // Or its end is under way, and will do what our entry says.
-            mine(wish);
+            mine(wish)?;
             if let Some(wish) = pair.peers_wish() {
                 peers(wish);
             }
@@ -235,23 +290,27 @@ impl Ties {
         worker.watch(me);
         if !worker.watch(peer) {
             let mut wish = Wish::default();
-            mine(&mut wish);
+            mine(&mut wish)?;
             let death = Death::new(peer, &ExitReason::NoProcess);
-            book.hear(worker, me, wish, &death);
+            book.hear(worker, me, &wish, &death);
             return Ok(());
         }
-        mine(book.peers.entry(peer).or_default());
+        mine(book.peers.entry(peer).or_default())?;
         peers(pair.peers().entry(peer).or_default().peers.entry(me).or_default());
         Ok(())
     }
 
     /// Ties a process to the one that spawns it, before it can run: its book, and the parent's.
-    pub(crate) fn link_child(&self, worker: Of<'_, '_>, parent: Pid, child: Pid, tag: i64) {
+    pub(crate) fn tie_child(&self, worker: Of<'_, '_>, parent: Pid, child: Pid, tags: ChildTags) {
         let mut pair = self.pair(parent, child);
         worker.watch(parent);
-        let wish = Wish { link: Some(tag), monitor: false };
-        pair.mine().entry(parent).or_default().peers.insert(child, wish);
-        pair.peers().entry(child).or_default().peers.insert(parent, wish);
+        let link = (tags.link != 0).then_some(tags.link);
+        let tagged = (tags.monitor != 0).then(|| Box::new(vec![tags.monitor]));
+        let parents = Wish { link, tagged, ..Wish::default() };
+        pair.mine().entry(parent).or_default().peers.insert(child, parents);
+        // It does not know the tag, so it gets none.
+        let childs = Wish { link: link.map(|_| 0), ..Wish::default() };
+        pair.peers().entry(child).or_default().peers.insert(parent, childs);
     }
 
     /// Whether the process may have one more peer.
@@ -278,6 +337,32 @@ impl Ties {
             wish.monitor = false;
         }
         pair.shorten();
+    }
+
+    /// Undoes one `monitor_tagged` with this tag.
+    pub(crate) fn stop_monitoring_tagged(&self, me: Pid, peer: Pid, tag: i64) {
+        let mut pair = self.pair(me, peer);
+        if let Some(wish) = pair.wish() {
+            wish.remove_tag(tag);
+        }
+        pair.shorten();
+    }
+
+    /// Asks a process to end: as a failing link does, so it dies unless it survives its links. Whether
+    /// there is such a process.
+    pub(crate) fn ask_to_end(&self, worker: Of<'_, '_>, by: Pid, pid: Pid) -> bool {
+        let mut books = self.books(pid);
+        if !worker.watch(pid) {
+            return false;
+        }
+        let book = books.entry(pid).or_default();
+        if book.survives {
+            let death = Death::new(by, &ExitReason::Shutdown);
+            send(worker, pid, 0, death.notice(Tie::Link));
+        } else {
+            book.kill(worker, pid, ExitReason::Killed { by: Some(by) });
+        }
+        true
     }
 
     /// Whether the failure of a link is a message to the process instead of its death.
@@ -334,7 +419,7 @@ impl Ties {
         let mut books = self.books(peer);
         let Some(book) = books.get_mut(&peer) else { return };
         if let Some(wish) = book.peers.remove(&death.process) {
-            book.hear(worker, peer, wish, death);
+            book.hear(worker, peer, &wish, death);
         }
     }
 }
@@ -359,18 +444,21 @@ impl Book {
     }
 
     /// The owner learns that a peer has ended.
-    fn hear(&mut self, worker: Of<'_, '_>, owner: Pid, wish: Wish, death: &Death) {
+    fn hear(&mut self, worker: Of<'_, '_>, owner: Pid, wish: &Wish, death: &Death) {
         if let Some(tag) = wish.link
             && !death.is_normal()
         {
             if self.survives {
-                send(worker, owner, death.notice(Some(tag)));
+                send(worker, owner, tag, death.notice(Tie::Link));
             } else {
                 self.kill(worker, owner, death.linked());
             }
         }
         if wish.monitor {
-            send(worker, owner, death.notice(None));
+            send(worker, owner, 0, death.notice(Tie::Monitor));
+        }
+        for &tag in wish.tagged.iter().flat_map(|tags| tags.iter()) {
+            send(worker, owner, tag, death.notice(Tie::Monitor));
         }
     }
 
@@ -382,8 +470,7 @@ impl Book {
 
 /// Past all limits of the mailbox: a notice is owed, there is one for each tie, and its sender is not
 /// there to wait.
-fn send(worker: Of<'_, '_>, to: Pid, notice: Notice) {
-    let tag = notice.tag.unwrap_or_default();
+fn send(worker: Of<'_, '_>, to: Pid, tag: i64, notice: Notice) {
     if let Err(lost) = worker.send(to, Message::with_notice(worker, tag, notice)) {
         Message::discard(lost, worker);
     }
@@ -420,8 +507,8 @@ impl Death {
         ExitReason::Linked { with: self.process, cause: Arc::clone(&self.cause) }
     }
 
-    fn notice(&self, tag: Option<i64>) -> Notice {
-        Notice { process: self.process, tag, link: self.link, cause: Arc::clone(&self.cause) }
+    fn notice(&self, tie: Tie) -> Notice {
+        Notice { process: self.process, tie, link: self.link, cause: Arc::clone(&self.cause) }
     }
 }
 

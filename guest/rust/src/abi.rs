@@ -8,6 +8,8 @@
 //!   fills it. `codec` decides who may touch it when;
 //! - on any target but WebAssembly the imports are replaced by `host_stub`, so that `cargo doc` and editors work.
 
+pub(crate) mod ties;
+
 use std::mem::MaybeUninit;
 
 pub(crate) mod net;

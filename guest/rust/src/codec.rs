@@ -119,6 +119,12 @@ pub(crate) fn decode<T: DeserializeOwned>() -> Result<T, Error> {
     })
 }
 
+/// Encodes a value that is to be sent later, perhaps several times: it must not hold channels.
+pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    assert_idle();
+    format::to_bytes(value).map_err(|reason| Error::Encode { type_name: type_name::<T>(), reason })
+}
+
 /// Puts a channel into the message that is being encoded; `None` if none is.
 pub(crate) fn attach(handle: u64) -> Option<u64> {
     attach_with(|| abi::message_push_channel(handle))
@@ -231,6 +237,10 @@ mod format {
         postcard::serialize_with_flavor(value, Flavor(writer)).map_err(|error| error.to_string())
     }
 
+    pub(super) fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
+        postcard::to_allocvec(value).map_err(|error| error.to_string())
+    }
+
     pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         let (value, rest) = postcard::take_from_bytes(bytes).map_err(|error| error.to_string())?;
         super::nothing_left(rest.len())?;
@@ -256,6 +266,10 @@ mod format {
 
     pub(super) fn write<T: Serialize>(value: &T, writer: &mut Writer) -> Result<(), String> {
         bincode::serde::encode_into_writer(value, writer, standard()).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
+        bincode::serde::encode_to_vec(value, standard()).map_err(|error| error.to_string())
     }
 
     pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {

@@ -1,5 +1,6 @@
 //! What can go wrong, as one type: the caller can match on it, and each text says what was tried, on what, and what to do.
 
+use crate::exit::Notice;
 use std::fmt;
 use std::time::Duration;
 
@@ -58,7 +59,13 @@ pub enum Error {
         /// The runtime's own words.
         reason: String,
     },
-    /// The mailbox gave something that is not a message, a notice of a link for example; it is gone.
+    /// The process that was asked for an answer has ended, or never lived.
+    Ended {
+        /// Which, and why.
+        notice: Box<Notice>,
+    },
+    /// The mailbox gave something that is not a message: the notice of another's end; it is gone. A process that
+    /// monitors others, or survives its links, takes its messages with [`Mailbox::next`](crate::Mailbox::next).
     NotAMessage {
         /// The runtime's code for it.
         code: i32,
@@ -107,9 +114,10 @@ impl fmt::Display for Error {
             Error::Config { reason } => write!(f, "configuring a process: {reason}"),
             Error::NotAMessage { code } => write!(
                 f,
-                "receiving from the mailbox: the runtime gave a signal (code {code}), not a message; \
-                 this version of the crate knows no such signal"
+                "receiving from the mailbox: the runtime gave the notice of another's end (code {code}), not a \
+                 message; a process that monitors others, or survives its links, calls `Mailbox::next`"
             ),
+            Error::Ended { notice } => write!(f, "waiting for an answer: {notice}"),
         }
     }
 }

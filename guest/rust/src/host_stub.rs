@@ -1,6 +1,7 @@
 //! Stands in for the runtime's functions on every target but WebAssembly, so that `cargo doc`, `cargo check`, doc
 //! examples and editors work there. Calling one says what to do instead.
 
+/// For the modules that import more.
 macro_rules! stubs {
     ($visible:vis, $($name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)?;)*) => { $(
         #[allow(clippy::too_many_arguments, reason = "the runtime's signature")]
@@ -13,6 +14,8 @@ macro_rules! stubs {
         }
     )* };
 }
+
+pub(crate) use stubs;
 
 stubs! { pub(super),
     spawn_with_message(link: i64, config_id: i64, module_id: i64, function_ptr: *const u8, function_len: usize,

@@ -25,6 +25,12 @@
 //! Messages and contexts are encoded with serde, by default through postcard; the feature `bincode` takes bincode 2
 //! instead. The runtime sees bytes. [`Channel`] and [`Process`] may be part of them.
 //!
+//! # When others end
+//! A [monitor](Process::monitor) tells a process of another's end, and why. [Links](Process::link) make processes fail
+//! together, unless one [survives](survive_links). A [`Supervisor`] starts processes, and starts them again when they fail.
+//! A request waits for its answer with [`Process::call`], and learns if the server ends first. Names ([`Process::register`],
+//! [`Process::lookup`]) find a process that was started again.
+//!
 //! # When main ends
 //! the program ends, with all its processes: wait for those you need, by a channel for example.
 //!
@@ -55,16 +61,28 @@ mod mailbox;
 pub mod net;
 mod process;
 mod time;
+
+mod exit;
+mod link;
+
+mod call;
+mod event;
+mod supervisor;
 // How it is done.
 #[allow(unsafe_code, reason = "the border to the runtime: the only unsafe code of this crate")]
 mod abi;
 mod codec;
 
+pub use call::Reply;
 pub use channel::{Channel, Iter};
 pub use config::{DirAccess, ProcessConfig, Right, Usage};
 pub use error::Error;
+pub use event::Event;
+pub use exit::{ExitReason, Notice};
+pub use link::{survive_links, unregister};
 pub use mailbox::Mailbox;
 pub use process::Process;
+pub use supervisor::{Child, ChildInfo, Restart, Shutdown, Strategy, Supervisor, SupervisorRef};
 pub use time::{sleep, yield_now};
 
 /// The version of the runtime this program runs on: major, minor, patch.

@@ -1,8 +1,10 @@
 //! The mailbox: every process has one, anybody who knows the process may send to it, only the process receives.
 
+use crate::abi::ties::PROCESS_DIED;
 use crate::abi::{self, Status};
 use crate::codec;
 use crate::error::Error;
+use crate::event::{self, Limit};
 use crate::process::Process;
 use crate::time::milliseconds;
 use serde::de::DeserializeOwned;
@@ -132,12 +134,17 @@ fn receive_within<M: DeserializeOwned>(
     timed_out: impl FnOnce() -> Error,
 ) -> Result<M, Error> {
     codec::assert_idle();
-    // No tags: whatever comes next. A strange tag is no reason to leave a message lying for ever.
-    match abi::mailbox_receive(&[], timeout_ms) {
-        Status::Done => codec::decode(),
-        Status::TimedOut => Err(timed_out()),
-        Status::Closed => unreachable!("a mailbox does not close"),
-        Status::Other(code) => Err(Error::NotAMessage { code }),
+    let mut limit = Limit::new(timeout_ms);
+    loop {
+        // No tags: whatever comes next. A strange tag is no reason to leave a message lying for ever.
+        match abi::mailbox_receive(&[], limit.left()) {
+            Status::Done if event::is_left_over() => limit.begin(),
+            Status::Done => return codec::decode(),
+            Status::TimedOut => return Err(timed_out()),
+            Status::Closed => unreachable!("a mailbox does not close"),
+            Status::Other(PROCESS_DIED) if event::is_left_over_notice() => limit.begin(),
+            Status::Other(code) => return Err(Error::NotAMessage { code }),
+        }
     }
 }
 

@@ -232,13 +232,13 @@ fn spawn<M>(
 }
 
 /// In the child: the types of `Process::spawn`.
-fn run<C: DeserializeOwned>(entry: FnIndex) {
+pub(crate) fn run<C: DeserializeOwned>(entry: FnIndex) {
     let entry = abi::entry_of_spawn::<C>(entry);
     entry(mailbox::receive_context());
 }
 
 /// In the child: the types of `Process::spawn_with_mailbox`.
-fn run_with_mailbox<C: DeserializeOwned, M>(entry: FnIndex) {
+pub(crate) fn run_with_mailbox<C: DeserializeOwned, M>(entry: FnIndex) {
     let entry = abi::entry_of_spawn_with_mailbox::<C, Mailbox<M>>(entry);
     entry(mailbox::receive_context(), Mailbox::own());
 }

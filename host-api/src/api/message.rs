@@ -8,7 +8,7 @@ use lunatic_scheduler::Pid;
 use crate::bind::{Call, Fault, host_functions};
 use crate::exit::{ExitReason, Kind};
 use crate::memory::Ptr;
-use crate::message::{Mail, Message, Notice, Resource, Transit};
+use crate::message::{Mail, Message, Notice, Resource, Tie, Transit};
 use crate::process::ProcessState;
 
 /// A wait ended because its time was over.
@@ -226,7 +226,7 @@ host_functions! {
     /// answered 2); 0 for any other message.
     fn get_process_id(call) -> Result<u64, Fault> {
         let notice = call.state.scratch()?.notice();
-        let monitored = notice.filter(|notice| notice.tag.is_none());
+        let monitored = notice.filter(|notice| notice.tie == Tie::Monitor);
         Ok(monitored.map_or(0, |notice| notice.process.as_u64()))
     }
 
@@ -246,7 +246,7 @@ host_functions! {
     /// kind); 2 trapped (the code of the trap); 3 trapped in a host call; 4 killed (by this process,
     /// 0: by none); 5 died with a link; 6 out of memory (bytes it may have); 7 out of fuel (units it
     /// had); 8 stack overflow (bytes of the stack); 9 too many messages waited (how many may); 10 a
-    /// bug in the runtime; 11 the run was over; 12 could not start; 13 no such process. The first is
+    /// bug in the runtime; 11 nobody has ended, the process is asked to end (`send_exit`); 12 could not start; 13 no such process. The first is
     /// the only one to be normal, with an exit with 0.
     fn get_exit_reason(call, record_ptr: Ptr) -> Result<(), Fault> {
         let record = exit_record(call.state.notice()?);
@@ -266,7 +266,7 @@ host_functions! {
     /// Waits for a message with one of the tags (64-bit little-endian at `tag_ptr`, `tag_len` of
     /// them; none: any message) and makes it current. 0: there it is. 1: it is the notice that a link
     /// has failed; its tag is that of the link. 2: it is the notice that a monitored process has
-    /// ended; it has no tag. 9027: `timeout` milliseconds have passed (`u64::MAX`: no limit). Others
+    /// ended; it has no tag, unless it was asked for with one. 9027: `timeout` milliseconds have passed (`u64::MAX`: no limit). Others
     /// stay in the mailbox, in order.
     [short] fn receive(call, tag_ptr: Ptr, tag_len: u32, timeout: u64) -> Poll<Result<u32, Fault>> {
         let tags = match tags(call, tag_ptr, tag_len) {
@@ -322,10 +322,10 @@ fn exit_text(notice: &Notice) -> String {
 /// What `receive` answers for a message.
 #[inline]
 fn kind(message: &Message) -> u32 {
-    match message.notice() {
+    match message.notice().map(|notice| notice.tie) {
         None => 0,
-        Some(notice) if notice.tag.is_some() => LINK_DIED,
-        Some(_) => PROCESS_DIED,
+        Some(Tie::Link) => LINK_DIED,
+        Some(Tie::Monitor) => PROCESS_DIED,
     }
 }
 

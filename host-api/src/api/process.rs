@@ -15,7 +15,7 @@ use crate::memory::Ptr;
 use crate::process::{Entry, Start};
 use crate::registry::Claim;
 use crate::stats::Own;
-use crate::ties::TIES_MAX;
+use crate::ties::{ChildTags, TIES_MAX};
 
 /// Bytes of one parameter of a spawned function: its type and its value.
 const PARAM_BYTES: usize = 17;
@@ -43,8 +43,9 @@ host_functions! {
 
     /// Makes a process that runs the exported function `func_str` with the parameters. They are
     /// records of 17 bytes: the type (0x7F i32, 0x7E i64, 0x7B v128), then 16 bytes of the value,
-    /// little-endian. `config_id` (see `create_config`) and `module_id` -1 mean the caller's own. `link` other than 0 links
-    /// the caller with the new process, before that can run; it is the link's tag (see `link`). 0:
+    /// little-endian. `config_id` (see `create_config`) and `module_id` -1 mean the caller's own. `link`
+    /// other than 0 links the caller with the new process, before that can run; it is the link's tag
+    /// for the caller (see `link`), the new process has none. 0:
     /// the process id (u64) is at `id_ptr`. 1: an error id is there. A function that is missing or of
     /// another type is found out by the new process, which then ends at once.
     fn spawn(
@@ -55,7 +56,8 @@ host_functions! {
         let config = call.config_for_child(config_id)?;
         let function = (func_str_ptr, func_str_len);
         let params = (params_ptr, params_len);
-        let child = Child { link, config, function, params, with_message: false };
+        let tags = ChildTags { link, monitor: 0 };
+        let child = Child { tags, config, function, params, with_message: false };
         spawn_process(call, child, id_ptr)
     }
 
@@ -70,7 +72,27 @@ host_functions! {
         call.state.check_sendable()?;
         let function = (func_str_ptr, func_str_len);
         let params = (params_ptr, params_len);
-        let child = Child { link, config, function, params, with_message: true };
+        let tags = ChildTags { link, monitor: 0 };
+        let child = Child { tags, config, function, params, with_message: true };
+        spawn_process(call, child, id_ptr)
+    }
+
+    /// Like `spawn_with_message`, and the caller monitors the new process before that can run: the
+    /// notice of its end has the tag `monitor`, which must not be 0.
+    fn spawn_monitored(
+        call, link: i64, monitor: i64, config_id: i64, module_id: i64,
+        func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
+    ) -> Poll<Result<u32, Fault>> {
+        own_only(module_id)?;
+        let config = call.config_for_child(config_id)?;
+        call.state.check_sendable()?;
+        if monitor == 0 {
+            return Poll::Ready(Err(Fault::new("the tag of a monitor must not be 0")));
+        }
+        let function = (func_str_ptr, func_str_len);
+        let tags = ChildTags { link, monitor };
+        let params = (params_ptr, params_len);
+        let child = Child { tags, config, function, params, with_message: true };
         spawn_process(call, child, id_ptr)
     }
 
@@ -88,7 +110,8 @@ host_functions! {
         let name = name(call, name_ptr, name_len)?;
         let function = (func_str_ptr, func_str_len);
         let params = (params_ptr, params_len);
-        let child = Child { link, config, function, params, with_message: false };
+        let tags = ChildTags { link, monitor: 0 };
+        let child = Child { tags, config, function, params, with_message: false };
         call.memory.write_u64(node_id_ptr, THIS_NODE)?;
         spawn_named(call, child, name, id_ptr)
     }
@@ -160,6 +183,30 @@ host_functions! {
         Ok(())
     }
 
+    /// As `monitor`, with a notice of its own that has this tag, so that it can be waited for: one more
+    /// for each call. At most 1000 for one process.
+    fn monitor_with_tag(call, tag: i64, process_id: u64) -> Result<(), Fault> {
+        let me = call.state.pid();
+        call.state.node.ties.monitor_tagged(call.worker, me, Pid::from_u64(process_id), tag)
+    }
+
+    /// Takes one `monitor_with_tag` with this tag back. A notice may wait in the mailbox already.
+    fn stop_monitoring_with_tag(call, tag: i64, process_id: u64) -> Result<(), Fault> {
+        let (me, peer) = (call.state.pid(), Pid::from_u64(process_id));
+        call.state.node.ties.stop_monitoring_tagged(me, peer, tag);
+        Ok(())
+    }
+
+    /// Asks a process to end, in the way that a failing link does: it is killed, unless it has called
+    /// `die_when_link_dies` with 0. Then `lunatic::message::receive` answers 1 in it, the notice is of
+    /// kind 11 (see `get_exit_reason`) and names the caller, and it may end when it has finished what
+    /// it does. Nothing happens if there is no such process.
+    fn send_exit(call, process_id: u64) -> Result<(), Fault> {
+        let by = call.state.pid();
+        call.state.node.ties.ask_to_end(call.worker, by, Pid::from_u64(process_id));
+        Ok(())
+    }
+
     /// Whether the caller dies when a link of its fails: not 0, as it is at first; or is told: 0. Then
     /// `lunatic::message::receive` answers 1 and the message has the link's tag.
     fn die_when_link_dies(call, trap: u32) -> Result<(), Fault> {
@@ -191,8 +238,7 @@ fn own_only(module_id: i64) -> Result<(), Fault> {
 
 /// A process that a guest asks for.
 struct Child {
-    /// The tag of the link, unless it is 0.
-    link: i64,
+    tags: ChildTags,
     config: ConfigRef,
     function: (Ptr, u32),
     params: (Ptr, u32),
@@ -217,7 +263,7 @@ impl Child {
         let params = records.clone().map(|record| record.1).collect();
         let types = records.map(|record| record.0);
         let me = call.state.pid();
-        if self.link != 0 && !call.state.node.ties.has_room(me) {
+        if self.tags.any() && !call.state.node.ties.has_room(me) {
             return Poll::Ready(Err(Fault::new(format!(
                 "the process has links or monitors with {TIES_MAX} others, the most there can be"
             ))));
@@ -242,7 +288,7 @@ impl Child {
             config: self.config,
             place,
             first_message: self.with_message.then_some(&mut call.state.scratch),
-            link: (self.link != 0).then_some((me, self.link)),
+            tie: self.tags.any().then_some((me, self.tags)),
             is_main: false,
         })))
     }

@@ -1,0 +1,186 @@
+//! Links, monitors and names: what a process may have to do with others' ends.
+//!
+//! As in Erlang: a link is a fate that two processes share when one *fails*; a monitor tells one process of another's end,
+//! however it ends. Unlike in Erlang, a normal end says nothing to links, also not to those who survive them; there is
+//! one link and one monitor between two processes, however often they are made.
+
+use crate::abi::{self, ties, FnIndex};
+use crate::codec;
+use crate::error::Error;
+use crate::mailbox::{self, Mailbox};
+use crate::process::{self, Process};
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+
+/// The tag of a link that was made without one.
+const LINK_TAG: i64 = 1;
+
+/// Whether this process survives the failure of those it is linked with. At first it does not: it dies too. When it does,
+/// [`Mailbox::next`] gives an [`Event::LinkFailed`](crate::Event::LinkFailed) instead. (In Erlang: `trap_exit`.)
+///
+/// A kill cannot be survived.
+///
+/// ```no_run
+/// lunatic::survive_links(true);
+/// ```
+pub fn survive_links(survives: bool) {
+    ties::die_when_link_dies(!survives);
+}
+
+impl Process<()> {
+    /// As [`spawn`](Process::spawn), linked with the caller before the child can run.
+    ///
+    /// ```no_run
+    /// // If it panics, so does the whole.
+    /// lunatic::Process::spawn_link(7, |number| assert_eq!(number, 7)).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`spawn`](Process::spawn).
+    #[track_caller]
+    pub fn spawn_link<C>(context: C, entry: fn(C)) -> Result<Process<()>, Error>
+    where
+        C: Serialize + DeserializeOwned,
+    {
+        spawn_link(&context, process::run::<C>, FnIndex::of_entry(entry))
+    }
+}
+
+#[track_caller]
+fn spawn_link<M>(
+    context: &impl Serialize,
+    trampoline: fn(FnIndex),
+    entry: FnIndex,
+) -> Result<Process<M>, Error> {
+    codec::encode(context, mailbox::CONTEXT_TAG)?;
+    let (trampoline, entry) = (ties::trampoline_number(trampoline), ties::number_of(entry));
+    ties::spawn_tied(trampoline, entry, LINK_TAG, 0).map(Process::from_id).map_err(|reason| {
+        codec::discard(); // the runtime has left the message where it was
+        Error::Spawn { reason }
+    })
+}
+
+impl<M> Process<M> {
+    /// As [`spawn_with_mailbox`](Process::spawn_with_mailbox), linked with the caller before the child can run.
+    ///
+    /// ```no_run
+    /// let printer = lunatic::Process::spawn_link_with_mailbox((), |(), mailbox| loop {
+    ///     let line: String = mailbox.receive();
+    ///     println!("{line}");
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`spawn`](Process::spawn).
+    #[track_caller]
+    pub fn spawn_link_with_mailbox<C>(
+        context: C,
+        entry: fn(C, Mailbox<M>),
+    ) -> Result<Process<M>, Error>
+    where
+        C: Serialize + DeserializeOwned,
+    {
+        spawn_link(&context, process::run_with_mailbox::<C, M>, FnIndex::of_entry2(entry))
+    }
+
+    /// Links the caller with this process: if one fails, the other dies too, or is told if it
+    /// [survives](survive_links) its links. A process that has ended is a link that fails at once.
+    ///
+    /// ```no_run
+    /// # let worker = lunatic::Process::<()>::from_id(7);
+    /// worker.link();
+    /// ```
+    pub fn link(&self) {
+        ties::link(LINK_TAG, self.id());
+    }
+
+    /// As [`link`](Process::link), with a tag that comes back with the notice.
+    pub fn link_with_tag(&self, tag: i64) {
+        ties::link(tag, self.id());
+    }
+
+    /// Takes the link away: from then on neither's failure does anything to the other.
+    pub fn unlink(&self) {
+        ties::unlink(self.id());
+    }
+
+    /// Has the caller told when this process ends: by an [`Event::Ended`](crate::Event::Ended) of [`Mailbox::next`]; at
+    /// once if it has ended already.
+    ///
+    /// ```no_run
+    /// use lunatic::{Event, Mailbox, Process};
+    ///
+    /// let child = Process::spawn((), |()| panic!("no")).unwrap();
+    /// child.monitor();
+    /// if let Ok(Event::Ended(notice)) = Mailbox::<()>::own().next() {
+    ///     println!("{notice}");
+    /// }
+    /// ```
+    pub fn monitor(&self) {
+        ties::monitor(self.id());
+    }
+
+    /// Takes [`monitor`](Process::monitor) back. A notice may wait already.
+    pub fn stop_monitoring(&self) {
+        ties::stop_monitoring(self.id());
+    }
+
+    /// Asks this process to end, as the failure of a link would: it dies, unless it [survives](survive_links) its links.
+    /// Then it gets an [`Event::AskedToEnd`](crate::Event::AskedToEnd). (In Erlang: `exit(Pid, shutdown)`.)
+    pub fn ask_to_end(&self) {
+        ties::send_exit(self.id());
+    }
+
+    /// Gives this process a name, by which all processes of the program [find](Process::lookup) it. Another that had the
+    /// name loses it. It vanishes with the process.
+    ///
+    /// ```no_run
+    /// # let logger = lunatic::Process::<String>::from_id(7);
+    /// logger.register("logger");
+    /// ```
+    pub fn register(&self, name: &str) {
+        ties::registry_put(name, self.id());
+    }
+
+    /// The living process with this name. Nothing but agreement makes its messages an `M`.
+    ///
+    /// ```no_run
+    /// use lunatic::Process;
+    ///
+    /// if let Some(logger) = Process::<String>::lookup("logger") {
+    ///     logger.send("found you".to_string());
+    /// }
+    /// ```
+    pub fn lookup(name: &str) -> Option<Process<M>> {
+        ties::registry_get(name).map(Process::from_id)
+    }
+
+    /// The same process, whatever its messages are: for links and lists.
+    pub fn untyped(&self) -> Process<()> {
+        Process::from_id(self.id())
+    }
+}
+
+/// Takes a name from whoever has it.
+///
+/// ```no_run
+/// lunatic::unregister("logger");
+/// ```
+pub fn unregister(name: &str) {
+    ties::registry_remove(name);
+}
+
+/// Kills a process and waits until it is gone, as its notice with this tag says.
+pub(crate) fn kill_and_wait(process: u64, tag: i64) {
+    abi::process_kill(process);
+    wait_for_end(process_ended(tag, abi::FOREVER));
+}
+
+fn wait_for_end(ended: bool) {
+    assert!(ended, "a wait without limit");
+}
+
+/// Waits for the notice of an end with this tag; whether it came in time.
+pub(crate) fn process_ended(tag: i64, timeout_ms: u64) -> bool {
+    !matches!(abi::mailbox_receive(&[tag], timeout_ms), abi::Status::TimedOut)
+}

@@ -1,0 +1,295 @@
+//! A supervisor at work.
+//!
+//! Each process of a child is linked with the supervisor and monitored by it, from before its first step, with a tag of
+//! its own. The monitor is what counts; the link makes children die when the supervisor is killed. The supervisor survives
+//! its links. It waits for one event at a time, and while it ends a child, only for that child's end.
+
+use super::{Child, ChildInfo, Command, Restart, Shutdown, Strategy, Supervisor};
+use crate::abi::{self, ties};
+use crate::link::{kill_and_wait, process_ended};
+use crate::mailbox::{Mailbox, CONTEXT_TAG};
+use crate::time::milliseconds;
+use crate::{survive_links, Error, Event, ExitReason, Notice, Process};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// The tags of children's processes begin here: between those of calls and those that people choose.
+const FIRST_TAG: i64 = i64::MIN / 2;
+
+/// The tag of the links with children, of which the monitors tell all that matters.
+const LINK_TAG: i64 = FIRST_TAG - 1 + (1 << 61);
+
+/// How long it waits when a process cannot be made, if there is no backoff.
+const NO_ROOM: Duration = Duration::from_millis(10);
+
+/// The exit code of a supervisor that gives up.
+const GAVE_UP: i32 = 1;
+
+/// A child and its present process.
+struct Member {
+    child: Child,
+    /// With the tag of its end.
+    running: Option<(u64, i64)>,
+    /// When it was started, and when it is to be started again.
+    since: Option<Instant>,
+    due: Option<Instant>,
+    /// Failures in a row.
+    failures: u32,
+    restarts: u64,
+    last_end: Option<ExitReason>,
+}
+
+struct Runner {
+    strategy: Strategy,
+    restarts_max: u32,
+    period: Duration,
+    backoff: Option<(Duration, Duration)>,
+    members: Vec<Member>,
+    /// When children were started again, within the period.
+    restarts: VecDeque<Instant>,
+    next_tag: i64,
+}
+
+/// The body of a supervisor.
+pub(super) fn run(supervisor: Supervisor, mailbox: Mailbox<Command>) {
+    survive_links(true);
+    let mut runner = Runner {
+        strategy: supervisor.strategy,
+        restarts_max: supervisor.restarts_max,
+        period: supervisor.period,
+        backoff: supervisor.backoff,
+        members: Vec::new(),
+        restarts: VecDeque::new(),
+        next_tag: FIRST_TAG,
+    };
+    for child in supervisor.children {
+        if let Err(reason) = runner.add(child) {
+            runner.give_up(&format!("cannot start its children: {reason}"));
+        }
+    }
+    while runner.step(&mailbox) {}
+}
+
+impl Runner {
+    /// Waits for something and does what it asks for; false: the supervisor ends.
+    fn step(&mut self, mailbox: &Mailbox<Command>) -> bool {
+        let due = self.members.iter().filter_map(|member| member.due).min();
+        let event = match due {
+            None => mailbox.next(),
+            Some(due) => mailbox.next_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        match event {
+            Ok(Event::Message(command)) => return self.obey(command),
+            Ok(Event::Ended(notice)) => self.ended(notice),
+            Ok(Event::LinkFailed(notice)) if notice.tag == LINK_TAG => {}
+            Ok(Event::LinkFailed(notice)) => {
+                self.give_up(&format!("a process that it is linked with has failed: {notice}"))
+            }
+            Ok(Event::AskedToEnd(_)) => {
+                self.end_all();
+                return false;
+            }
+            Err(Error::Timeout(_)) => {}
+            Err(error) => eprintln!("supervisor: {error}"),
+        }
+        self.start_due();
+        true
+    }
+
+    fn obey(&mut self, command: Command) -> bool {
+        match command {
+            Command::Start(child, reply) => reply.send(self.add(child)),
+            Command::End(id, reply) => {
+                let at = self.members.iter().position(|member| member.child.id == id);
+                if let Some(at) = at {
+                    self.end(at);
+                    self.members.remove(at);
+                }
+                reply.send(at.is_some());
+            }
+            Command::Children(reply) => {
+                reply.send(self.members.iter().map(Member::info).collect());
+            }
+            Command::Stop(reply) => {
+                self.end_all();
+                reply.send(());
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Starts a new child.
+    fn add(&mut self, child: Child) -> Result<Process<()>, String> {
+        if self.members.iter().any(|member| member.child.id == child.id) {
+            return Err(format!("the supervisor has a child {:?} already", child.id));
+        }
+        self.members.push(Member {
+            child,
+            running: None,
+            since: None,
+            due: None,
+            failures: 0,
+            restarts: 0,
+            last_end: None,
+        });
+        let at = self.members.len() - 1;
+        self.start(at).inspect_err(|_| drop(self.members.pop())).map(Process::from_id)
+    }
+
+    /// Starts a child's process.
+    fn start(&mut self, at: usize) -> Result<u64, String> {
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        let member = &mut self.members[at];
+        member.due = None;
+        let child = &member.child;
+        abi::message_create(CONTEXT_TAG, child.context.len());
+        if abi::message_write(&child.context) < child.context.len() {
+            return Err(format!("the context of {:?} is too large for a message", child.id));
+        }
+        let process = ties::spawn_tied(child.trampoline, child.entry, LINK_TAG, tag)?;
+        if let Some(name) = &child.name {
+            ties::registry_put(name, process);
+        }
+        member.running = Some((process, tag));
+        member.since = Some(Instant::now());
+        Ok(process)
+    }
+
+    /// A process has ended that was not told to.
+    fn ended(&mut self, notice: Notice) {
+        let tag = notice.tag;
+        let ended = |member: &Member| member.running.is_some_and(|(_, running)| running == tag);
+        let Some(at) = self.members.iter().position(ended) else { return };
+        let member = &mut self.members[at];
+        member.running = None;
+        let failed = !notice.reason.is_normal();
+        let again = match member.child.restart {
+            Restart::Permanent => true,
+            Restart::Transient => failed,
+            Restart::Temporary => false,
+        };
+        member.last_end = Some(notice.reason);
+        if again {
+            self.restart(at, &notice.text);
+        } else if member.child.restart == Restart::Temporary {
+            self.members.remove(at);
+        }
+    }
+
+    /// Has a child, and whoever the strategy says, started again.
+    fn restart(&mut self, at: usize, why: &str) {
+        self.count_restart(at, why);
+        let first = match self.strategy {
+            Strategy::OneForOne => return self.schedule(at, at),
+            Strategy::OneForAll => 0,
+            Strategy::RestForOne => at,
+        };
+        for sibling in (first..self.members.len()).rev() {
+            self.end(sibling);
+        }
+        // A temporary sibling was ended with the others, and is not started again.
+        let mut index = 0;
+        let failed = self.members[at].child.id.clone();
+        self.members.retain(|member| {
+            let stays = index < first || member.child.restart != Restart::Temporary;
+            index += 1;
+            stays
+        });
+        let failed = self.members.iter().position(|member| member.child.id == failed);
+        for sibling in first..self.members.len() {
+            self.schedule(sibling, failed.unwrap_or(sibling));
+        }
+    }
+
+    /// Gives up if there were too many within the period.
+    fn count_restart(&mut self, at: usize, why: &str) {
+        let now = Instant::now();
+        self.restarts.push_back(now);
+        while self.restarts.front().is_some_and(|&then| now.duration_since(then) > self.period) {
+            self.restarts.pop_front();
+        }
+        if self.restarts.len() > self.restarts_max as usize {
+            let (id, most) = (&self.members[at].child.id, self.restarts_max);
+            let text = format!(
+                "more than {most} restarts within {:?}, the last one of {id:?}, whose process {why}",
+                self.period
+            );
+            self.give_up(&text);
+        }
+    }
+
+    /// Says when a child is started again; as long after its failure as is due to the one that failed.
+    fn schedule(&mut self, at: usize, failed: usize) {
+        let now = Instant::now();
+        let delay = self.backoff.map_or(Duration::ZERO, |(first, most)| {
+            let member = &mut self.members[failed];
+            if at == failed {
+                let recovered = member.since.is_some_and(|since| now.duration_since(since) > most);
+                member.failures = if recovered { 0 } else { member.failures.saturating_add(1) };
+            }
+            let doublings = member.failures.saturating_sub(1).min(31);
+            first.saturating_mul(1 << doublings).min(most)
+        });
+        let member = &mut self.members[at];
+        member.due = Some(now + delay);
+    }
+
+    /// Starts those whose time has come, in order.
+    fn start_due(&mut self) {
+        for at in 0..self.members.len() {
+            let is_due = self.members[at].due.is_some_and(|due| due <= Instant::now());
+            if !is_due {
+                continue;
+            }
+            self.members[at].restarts += 1;
+            if let Err(reason) = self.start(at) {
+                self.count_restart(at, &format!("cannot be made: {reason}"));
+                let delay = self.backoff.map_or(NO_ROOM, |(_, most)| most);
+                self.members[at].due = Some(Instant::now() + delay);
+            }
+        }
+    }
+
+    /// Ends a child's process, if it runs, and waits for its end.
+    fn end(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        member.due = None;
+        let Some((process, tag)) = member.running.take() else { return };
+        let asked = |timeout| {
+            ties::send_exit(process);
+            process_ended(tag, timeout)
+        };
+        match member.child.shutdown {
+            Shutdown::Kill => kill_and_wait(process, tag),
+            Shutdown::Within(limit) if asked(milliseconds(limit)) => {}
+            Shutdown::Within(_) => kill_and_wait(process, tag),
+            Shutdown::Wait => drop(asked(abi::FOREVER)),
+        }
+    }
+
+    fn end_all(&mut self) {
+        for at in (0..self.members.len()).rev() {
+            self.end(at);
+        }
+    }
+
+    /// Fails, with a word about it; first all children end.
+    fn give_up(&mut self, why: &str) {
+        eprintln!("supervisor {}: {why}; it gives up", Process::<()>::current());
+        self.end_all();
+        std::process::exit(GAVE_UP);
+    }
+}
+
+impl Member {
+    fn info(&self) -> ChildInfo {
+        ChildInfo {
+            id: self.child.id.clone(),
+            process: self.running.map(|(process, _)| Process::from_id(process)),
+            restarts: self.restarts,
+            last_end: self.last_end.clone(),
+        }
+    }
+}
