@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use lunatic_engine::OptLevel;
 use lunatic_host_api::Memories;
 
+use crate::profile::{ProfileArgument, profile_argument};
 use crate::rights::Rights;
 
 const AFTER_HELP: &str = "\
@@ -124,6 +126,18 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) no_cache: bool,
 
+    /// How hard the compiler tries; less is sooner there
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = OptLevelArgument::Speed)]
+    pub(crate) opt_level: OptLevelArgument,
+
+    /// Find out where the time goes: `perf`, or `guest` for a profile of all processes
+    ///
+    /// With `perf` Linux's perf knows the program's functions: `perf record -g -k mono lunatic run
+    /// --profile perf app.wasm`. With `guest` or `guest=FILE` a profile is written at the end, for
+    /// speedscope (FILE.json) or flame graphs (FILE.folded).
+    #[arg(long, value_name = "HOW", value_parser = profile_argument)]
+    pub(crate) profile: Option<ProfileArgument>,
+
     /// Print what happened to stderr at the end: processes, messages, workers, memory
     ///
     /// As a table, or as one line of JSON for programs (`--stats=json`).
@@ -140,6 +154,27 @@ pub(crate) struct RunArguments {
     /// Say more about what happens; twice: everything
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// How hard the compiler tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptLevelArgument {
+    /// Compiles fastest
+    None,
+    /// The fastest code
+    Speed,
+    /// The fastest code, then the smaller
+    SpeedAndSize,
+}
+
+impl From<OptLevelArgument> for OptLevel {
+    fn from(level: OptLevelArgument) -> Self {
+        match level {
+            OptLevelArgument::None => Self::None,
+            OptLevelArgument::Speed => Self::Speed,
+            OptLevelArgument::SpeedAndSize => Self::SpeedAndSize,
+        }
+    }
 }
 
 /// How `--stats` prints.

@@ -18,6 +18,7 @@ mod run;
 mod exit_code;
 mod grants;
 mod logging;
+mod profile;
 mod progress;
 mod rights;
 mod stats;

@@ -16,6 +16,7 @@ use lunatic_host_api::{
 
 use crate::cli::{Run, RunArguments};
 use crate::exit_code::{Code, Failure, OrFail};
+use crate::profile::Profiling;
 use crate::rights::Rights;
 use crate::{progress, stats, streams};
 
@@ -32,6 +33,8 @@ pub(crate) fn run(Run { arguments, rights }: &Run) -> Result<ExitCode, Failure> 
     if rights.print_rights {
         return print_rights(&rights);
     }
+    let profiling = arguments.profile.as_ref().map(Profiling::start).transpose();
+    let profiling = profiling.or_fail(Code::Load)?;
     let builder = builder(arguments);
     let module = load(arguments, builder.form())?;
     tracing::info!("loaded \"{}\" in {:.1?}", arguments.module.display(), begun.elapsed());
@@ -52,6 +55,9 @@ pub(crate) fn run(Run { arguments, rights }: &Run) -> Result<ExitCode, Failure> 
     };
     if let Some((format, observer)) = observer {
         stats::print(format, &observer.stats());
+    }
+    if let Some(profiling) = profiling {
+        profiling.finish(&arguments.module.to_string_lossy()).or_fail(Code::Internal)?;
     }
     Ok(code.into())
 }
@@ -112,7 +118,10 @@ fn no_entry(path: &Path, image: &Image) -> anyhow::Error {
 }
 
 fn compiler(arguments: &RunArguments) -> Compiler {
-    let compiler = Compiler::new(CompilerOptions::default());
+    let compiler = Compiler::new(CompilerOptions {
+        opt_level: arguments.opt_level.into(),
+        ..CompilerOptions::default()
+    });
     let cache = if arguments.no_cache { None } else { cache_directory().and_then(Cache::open) };
     match cache {
         Some(cache) => compiler.with_cache(cache),

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use wasmer_compiler::{Artifact, FunctionExtent};
 
+use crate::profile::{self, Listed};
+
 /// The code of all loaded modules.
 static LOADED: RwLock<CodeMap> = RwLock::new(CodeMap { modules: Vec::new() });
 
@@ -76,6 +78,7 @@ impl CodeMap {
 #[derive(Debug)]
 pub(crate) struct Registration {
     functions: Functions,
+    _listed: Listed,
 }
 
 impl Registration {
@@ -87,7 +90,7 @@ impl Registration {
         functions.sort_unstable_by_key(|function| function.start);
         let functions: Functions = functions.into();
         LOADED.write().modules.push(Arc::clone(&functions));
-        Self { functions }
+        Self { functions, _listed: profile::code_loaded(artifact) }
     }
 }
 

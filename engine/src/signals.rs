@@ -256,7 +256,7 @@ fn fault_address(info: &libc::siginfo_t) -> usize {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn machine_point(context: &libc::ucontext_t) -> MachinePoint {
+pub(crate) fn machine_point(context: &libc::ucontext_t) -> MachinePoint {
     let registers = &context.uc_mcontext.gregs;
     let register = |index: libc::c_int| registers[index as usize] as usize;
     MachinePoint {
@@ -278,7 +278,7 @@ fn set_registers(context: &mut libc::ucontext_t, new: &TrapHandlerRegs) {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn machine_point(context: &libc::ucontext_t) -> MachinePoint {
+pub(crate) fn machine_point(context: &libc::ucontext_t) -> MachinePoint {
     let registers = &context.uc_mcontext;
     MachinePoint {
         pc: registers.pc as usize,

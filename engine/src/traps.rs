@@ -51,9 +51,7 @@ impl RawBacktrace {
             let Some(info) = table.lookup_frame_info(at) else { continue };
             frames.push(Frame {
                 function_index: info.func_index(),
-                function_name: info
-                    .function_name()
-                    .map(|name| format!("{:#}", rustc_demangle::demangle(name))),
+                function_name: info.function_name().map(readable),
                 module_offset: info.module_offset(),
             });
         }
@@ -65,6 +63,11 @@ impl RawBacktrace {
     pub fn truncated(&self) -> bool {
         self.truncated
     }
+}
+
+/// A function's name as its author wrote it.
+pub(crate) fn readable(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 impl fmt::Debug for RawBacktrace {

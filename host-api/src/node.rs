@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use lunatic_engine::profile;
 use lunatic_engine::signals::{self, FiberAtFault};
 use lunatic_engine::{Form, FormError, InstantiateError, MemoryForm, MemoryPool, Module};
 use lunatic_scheduler::{
@@ -155,7 +156,7 @@ impl NodeBuilder {
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
         });
-        let scheduler = self.scheduler.on_worker_start(signals::prepare_thread).trim(move || {
+        let scheduler = self.scheduler.on_worker_start(prepare_worker).trim(move || {
             let bytes = memory.trim();
             give_back_heap();
             bytes > 0
@@ -355,6 +356,12 @@ impl Host for NodeInner {
     fn shut_down(&self) {
         self.handle().shutdown();
     }
+}
+
+/// What each worker does first.
+fn prepare_worker() {
+    signals::prepare_thread();
+    profile::enroll_thread();
 }
 
 /// The heap of a burst (messages, tables of processes) goes back to the system, too.

@@ -363,6 +363,25 @@ impl ProcessState {
         unsafe { (*program.cast::<Self>()).instance.reach() }
     }
 
+    /// What a profile wants to know: the context of its instance, its entry, and the last argument.
+    /// Async-signal-safe.
+    ///
+    /// # Safety
+    /// It is this process's turn on the calling thread.
+    pub(crate) unsafe fn observe(state: *const Self) -> (VmCtx, Option<Callable>, u32) {
+        // The process is alive. A visitor that the signal interrupted may have its state exclusively,
+        // but nobody writes these three after it was made.
+        // SAFETY: see above.
+        let instance = unsafe { &(*state).instance };
+        // SAFETY: see above.
+        let function = unsafe { (*state).entry.function };
+        // SAFETY: see above.
+        let params = unsafe { &(*state).entry.params };
+        // SAFETY: all bytes of an argument are initialised, whatever its type.
+        let argument = params.last().map_or(0, |last| unsafe { last.u32 });
+        (instance.vmctx(), function, argument)
+    }
+
     /// Notes why the process is about to end.
     pub(crate) fn end(&mut self, reason: ExitReason) {
         self.exit = Some(Box::new(reason));

@@ -3,7 +3,8 @@
 //! Parties: a worker thread and the signal handlers that interrupt it: one thread, so plain relaxed
 //! atomics suffice and only the compiler must keep the order. Protocol: a worker announces its
 //! `Current` once, when its thread starts, and takes it back before it ends; it writes the fiber's
-//! header there before it resumes, and null while its own stack is in use.
+//! header there before it resumes, null while its own stack is in use, and the header with a mark while
+//! that is so on behalf of a process whose fiber waits.
 
 use crate::{
     Program,
@@ -13,6 +14,7 @@ use crate::{
 use corosensei::trap::{CoroutineTrapHandler, TrapHandlerRegs};
 use std::{
     cell::Cell,
+    num::NonZero,
     ops::Range,
     ptr::{NonNull, null, null_mut},
     sync::atomic::compiler_fence,
@@ -29,6 +31,9 @@ pub(crate) struct Current {
     describe: unsafe fn(NonNull<()>) -> FiberBounds,
 }
 
+/// Marks a header whose fiber waits. Headers are aligned.
+const AWAY: usize = 1;
+
 impl Current {
     pub(crate) fn new<P: Program>() -> Self {
         Self { header: AtomicPtr::new(null_mut()), describe: describe::<P> }
@@ -41,6 +46,14 @@ impl Current {
         // thread.
         self.header.store(header.as_ptr().cast(), Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The worker's own stack is in use, for the process whose fiber waits meanwhile.
+    #[inline]
+    pub(crate) fn leave<P: Program>(&self, header: NonNull<Header<P>>) {
+        compiler_fence(Ordering::SeqCst);
+        let away = header.as_ptr().cast::<()>().wrapping_byte_add(AWAY);
+        self.header.store(away, Ordering::Relaxed);
     }
 
     /// The worker's own stack is in use.
@@ -97,21 +110,47 @@ impl FiberBounds {
 /// The fiber that runs on this thread right now; `None` on a thread that is no worker, on a
 /// worker's own stack, and inside [`Process::on_worker`](crate::Process::on_worker).
 /// Async-signal-safe.
-#[inline(never)]
 pub fn current_fiber() -> Option<FiberBounds> {
+    turn().and_then(|(bounds, on_fiber)| on_fiber.then_some(bounds))
+}
+
+/// The process whose turn it is on this thread.
+pub struct Turn {
+    /// The addresses of its stack.
+    pub stack: Range<usize>,
+    /// The `*mut P` of the process.
+    pub program: *mut (),
+    /// Whether its fiber runs, and not a visitor of [`Process::on_worker`](crate::Process::on_worker).
+    pub on_fiber: bool,
+}
+
+/// What [`current_fiber`] tells, and also while the process's fiber waits for a visitor to the worker's
+/// stack. Async-signal-safe.
+pub fn current_turn() -> Option<Turn> {
+    let (bounds, on_fiber) = turn()?;
+    Some(Turn { stack: bounds.stack_low..bounds.stack_high, program: bounds.program, on_fiber })
+}
+
+/// The fiber whose turn it is, and whether it is what runs.
+#[inline(never)]
+fn turn() -> Option<(FiberBounds, bool)> {
     let here = HERE.try_with(Cell::get).ok()?;
     // SAFETY: non-null only between `announce`'s two writes, on this thread, during which it
     // borrows the `Current`.
     let current = unsafe { here.as_ref() }?;
     // Relaxed: written by this very thread.
-    let header = NonNull::new(current.header.load(Ordering::Relaxed))?;
+    let marked = NonNull::new(current.header.load(Ordering::Relaxed))?;
+    let on_fiber = marked.addr().get() & AWAY == 0;
+    let header = marked.map_addr(|address| {
+        NonZero::new(address.get() & !AWAY).expect("a header is not at the first address")
+    });
     // SAFETY: the header was set by this worker, whose `P` is the one `describe` was made for, and
-    // its fiber runs.
-    Some(unsafe { (current.describe)(header) })
+    // it is the process's turn: its fiber runs, or waits for a visitor.
+    Some((unsafe { (current.describe)(header) }, on_fiber))
 }
 
 /// # Safety
-/// `header` belongs to a `P` whose fiber runs on this thread.
+/// `header` belongs to a `P` whose turn it is on this thread.
 unsafe fn describe<P: Program>(header: NonNull<()>) -> FiberBounds {
     // SAFETY: by the contract its runtime is alive.
     let slot = unsafe { Slot::<P>::from_pointer(header.cast()) };

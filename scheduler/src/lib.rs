@@ -42,7 +42,7 @@ pub use arena::{ArenaError, Guard};
 pub use blocking::{BlockingError, Job};
 pub use corosensei::trap::TrapHandlerRegs;
 pub use counters::{Counters, OWN_COUNTERS};
-pub use current::{FiberBounds, current_fiber};
+pub use current::{FiberBounds, Turn, current_fiber, current_turn};
 pub use mailbox::Envelope;
 pub use pid::Pid;
 pub use pool::SpawnError;

@@ -229,7 +229,7 @@ impl<P: Program> Core<P> {
                 self.0.set(self.1);
             }
         }
-        self.current.clear();
+        self.current.leave(process.header_pointer());
         let _back = Back(&self.current, process.header_pointer());
         // SAFETY: the process runs, so its program is there; whoever uses `Process::program`
         // answers for aliasing.
