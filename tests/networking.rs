@@ -181,6 +181,23 @@ fn one_who_reads_slowly_holds_up_nobody_else() {
 }
 
 #[test]
+fn those_who_compute_hold_up_nobody_else() {
+    for workers in ["1", "2"] {
+        let Some(mut server) = Server::start(workers, &["spawn"]) else { return };
+        // More than there are workers: none is ever without work.
+        for _ in 0..3 {
+            server.connect().write_all(b"spin").expect("it reads");
+            while server.line() != "spins" {}
+        }
+        let connection = server.connect();
+        for round in 0..20 {
+            ask(&connection, &[round; 9]);
+            ask(server.connect(), b"new");
+        }
+    }
+}
+
+#[test]
 fn thousands_of_connections_stay_open() {
     let Some(server) = Server::start("2", &["spawn"]) else { return };
     // Half of what this process may open itself.

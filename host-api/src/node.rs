@@ -142,6 +142,7 @@ impl NodeBuilder {
         signals::install(fiber_at_fault);
         let memory = Arc::new(MemoryPool::default());
         let memories = self.memories.settle(&memory)?;
+        let reactor = Arc::new(Reactor::default());
         let node = Arc::new(NodeInner {
             handle: OnceLock::new(),
             memory: Arc::clone(&memory),
@@ -149,7 +150,7 @@ impl NodeBuilder {
             form: self.form,
             memories,
             forms: FormsInMaking::default(),
-            reactor: Reactor::default(),
+            reactor: Arc::clone(&reactor),
             ties: Ties::default(),
             registry: Registry::default(),
             lookups: Lookups::default(),
@@ -161,6 +162,7 @@ impl NodeBuilder {
             give_back_heap();
             bytes > 0
         });
+        let scheduler = scheduler.driver(reactor);
         let runtime = Runtime::start(&scheduler)?;
         let known = node.handle.set(runtime.handle().clone());
         assert!(known.is_ok(), "the handle is set once, here");
@@ -273,7 +275,7 @@ pub(crate) struct NodeInner {
     pub(crate) memories: Memories,
     pub(crate) forms: FormsInMaking,
     /// For processes that wait for sockets.
-    pub(crate) reactor: Reactor,
+    pub(crate) reactor: Arc<Reactor>,
     pub(crate) ties: Ties,
     pub(crate) registry: Registry,
     pub(crate) lookups: Lookups,

@@ -29,6 +29,7 @@ mod slot;
 mod surplus;
 
 mod closing;
+mod driver;
 mod park;
 mod runtime;
 mod timer;
@@ -43,6 +44,7 @@ pub use blocking::{BlockingError, Job};
 pub use corosensei::trap::TrapHandlerRegs;
 pub use counters::{Counters, OWN_COUNTERS};
 pub use current::{FiberBounds, Turn, current_fiber, current_turn};
+pub use driver::Driver;
 pub use mailbox::Envelope;
 pub use pid::Pid;
 pub use pool::SpawnError;

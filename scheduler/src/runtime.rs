@@ -13,6 +13,7 @@ use crate::{
     channel::Wake,
     closing::Closing,
     counters::{Block, Counters},
+    driver::Driver,
     envelopes::Pool,
     mailbox::{Envelope, post},
     park::Idle,
@@ -44,6 +45,7 @@ pub(crate) struct Shared<P: Program> {
     pub(crate) injector: Injector<Slot<P>>,
     pub(crate) thieves: Box<[Thief<Slot<P>>]>,
     pub(crate) idle: Idle,
+    pub(crate) driver: Option<Arc<dyn Driver>>,
     pub(crate) timers: Wheels,
     /// One for each worker, and one more for everybody else.
     pub(crate) counters: Box<[CachePadded<Block>]>,
@@ -319,6 +321,7 @@ pub struct Builder {
     guard: Guard,
     on_worker_start: fn(),
     trim: Arc<dyn Fn() -> bool + Send + Sync>,
+    driver: Option<Arc<dyn Driver>>,
 }
 
 impl fmt::Debug for Builder {
@@ -351,6 +354,7 @@ impl Builder {
             guard: Guard::Auto,
             on_worker_start: || {},
             trim: Arc::new(|| false),
+            driver: None,
         }
     }
 
@@ -399,6 +403,12 @@ impl Builder {
     /// there may be more. Default: nothing.
     pub fn trim(mut self, trim: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.trim = Arc::new(trim);
+        self
+    }
+
+    /// What makes processes ready from outside; workers without work wait for it. Default: nothing.
+    pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
+        self.driver = Some(driver);
         self
     }
 
@@ -461,7 +471,11 @@ impl<P: Program> Runtime<P> {
             slots: SlotPool::new(arena, cache_max),
             injector: Injector::new(),
             thieves: queues.iter().map(Queues::thief).collect(),
-            idle: Idle::new(workers),
+            idle: match builder.driver.clone() {
+                Some(driver) => Idle::with_bell(workers, move || driver.interrupt()),
+                None => Idle::new(workers),
+            },
+            driver: builder.driver.clone(),
             timers: Wheels::new(workers),
             counters: (0..=workers).map(|_| CachePadded::default()).collect(),
             closing: Closing::new(workers),

@@ -465,3 +465,45 @@ fn shutdown_reaches_a_sleeping_worker_and_is_requested_once() {
         worker.join().unwrap();
     });
 }
+
+/// A bell that outlasts a race, as an `eventfd` does.
+#[derive(Default)]
+struct Bell(loom::sync::Mutex<bool>, loom::sync::Condvar);
+
+impl Bell {
+    fn ring(&self) {
+        *self.0.lock().unwrap() = true;
+        self.1.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut rung = self.0.lock().unwrap();
+        while !std::mem::take(&mut *rung) {
+            rung = self.1.wait(rung).unwrap();
+        }
+    }
+}
+
+#[test]
+fn park_one_who_sleeps_outside_is_rung_up() {
+    model(|| {
+        let bell = Arc::new(Bell::default());
+        let rings = bell.clone();
+        let idle = Arc::new(Idle::with_bell(1, move || rings.ring()));
+        let work = Arc::new(AtomicUsize::new(0));
+        let (others_idle, others_work) = (idle.clone(), work.clone());
+        let pusher = thread::spawn(move || {
+            others_work.store(1, Release);
+            others_idle.notify();
+        });
+        // Until there is work: a lost ring shows as a deadlock.
+        while work.load(Acquire) == 0 {
+            idle.announce(0, false);
+            if work.load(Acquire) == 0 {
+                idle.sleep_outside(0, || bell.wait());
+            }
+            let _ = idle.rise(0);
+        }
+        pusher.join().unwrap();
+    });
+}

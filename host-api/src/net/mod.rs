@@ -1,7 +1,7 @@
 //! Sockets: those that a process is given, and those that it makes.
 //!
 //! All are non-blocking, so a call is made on the worker and either done at once or waits in
-//! `ready.rs`. Bytes go through a buffer of the worker's (`scratch`): the kernel never sees a guest's
+//! `ready/`. Bytes go through a buffer of the worker's (`scratch`): the kernel never sees a guest's
 //! memory. Read in this order: `socket` (a connection), `listener`, `tcp` (a connection as guests
 //! share it), `udp`, `lookup` (names to addresses), `tls`, `state` (what a call of one process is at).
 

@@ -22,6 +22,8 @@ pub(crate) struct Idle {
     /// The sleeping workers; the last to fall asleep is woken first (its caches are warmest).
     sleepers: Mutex<Vec<usize>>,
     parkers: Box<[Parker]>,
+    /// Ends the wait of one who sleeps outside.
+    bell: Box<dyn Fn() + Send + Sync>,
 }
 
 /// What a worker is when it leaves its sleep.
@@ -36,11 +38,17 @@ pub(crate) enum Woken {
 
 impl Idle {
     pub(crate) fn new(workers: usize) -> Self {
+        Self::with_bell(workers, || {})
+    }
+
+    /// With a bell for those who sleep outside.
+    pub(crate) fn with_bell(workers: usize, bell: impl Fn() + Send + Sync + 'static) -> Self {
         assert!(workers > 0 && workers < SEARCHERS, "between one and 65,534 workers");
         Self {
             word: AtomicUsize::new(0),
             sleepers: Mutex::new(Vec::with_capacity(workers)),
             parkers: (0..workers).map(|_| Parker::new()).collect(),
+            bell: Box::new(bell),
         }
     }
 
@@ -66,7 +74,7 @@ impl Idle {
         // It is a searcher from now on, so that a burst of work wakes one worker, not all.
         self.word.fetch_sub(SLEEPER - 1, Ordering::SeqCst);
         drop(sleepers);
-        self.parkers[worker].unpark();
+        self.unpark(worker);
     }
 
     /// A worker without work asks whether it should search the others' queues. At most half of the
@@ -105,6 +113,11 @@ impl Idle {
         self.parkers[worker].park(limit);
     }
 
+    /// The same in a wait of the caller's, which ends when the bell is rung.
+    pub(crate) fn sleep_outside(&self, worker: usize, wait: impl FnOnce()) {
+        self.parkers[worker].park_outside(wait);
+    }
+
     /// A worker gets up, for whatever reason.
     pub(crate) fn rise(&self, worker: usize) -> Woken {
         let mut sleepers = self.sleepers.lock();
@@ -118,11 +131,11 @@ impl Idle {
 
     /// Gets one particular worker up: its next sleep ends at once, or the present one does.
     pub(crate) fn unpark(&self, worker: usize) {
-        self.parkers[worker].unpark();
+        self.parkers[worker].unpark(&self.bell);
     }
 
     /// Gets everybody up.
     pub(crate) fn unpark_all(&self) {
-        self.parkers.iter().for_each(Parker::unpark);
+        self.parkers.iter().for_each(|parker| parker.unpark(&self.bell));
     }
 }

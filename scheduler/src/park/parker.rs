@@ -4,42 +4,69 @@
 //! park takes it or waits for it. The token is taken and checked under the lock before waiting, and
 //! the unparker passes through the lock after it has left the token, so it cannot notify between
 //! the check and the wait.
+//!
+//! A worker may also sleep *outside*, in a wait that a bell ends. It says so in the token's place: who
+//! leaves the token there finds the word, and rings. The bell outlasts a race: it ends the next wait if
+//! it comes before it.
 
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicU32, Condvar, Mutex, Ordering};
 use std::time::Instant;
+
+/// No token; the worker is awake, or waits for the condition.
+const NONE: u32 = 0;
+const TOKEN: u32 = 1;
+/// No token; the worker is outside.
+const OUTSIDE: u32 = 2;
 
 pub(super) struct Parker {
     /// Default ordering `AcqRel`: what the unparker did before is seen after the park.
-    token: AtomicBool,
+    token: AtomicU32,
     lock: Mutex<()>,
     condvar: Condvar,
 }
 
 impl Parker {
     pub(super) fn new() -> Self {
-        Self { token: AtomicBool::new(false), lock: Mutex::new(()), condvar: Condvar::new() }
+        Self { token: AtomicU32::new(NONE), lock: Mutex::new(()), condvar: Condvar::new() }
     }
 
-    pub(super) fn unpark(&self) {
-        if self.token.swap(true, Ordering::AcqRel) {
-            return; // whoever left it there sees to the rest
+    pub(super) fn unpark(&self, ring: impl FnOnce()) {
+        match self.token.swap(TOKEN, Ordering::AcqRel) {
+            TOKEN => {} // whoever left it there sees to the rest
+            OUTSIDE => ring(),
+            _ => {
+                drop(self.lock.lock());
+                self.condvar.notify_one();
+            }
         }
-        drop(self.lock.lock());
-        self.condvar.notify_one();
+    }
+
+    /// Sleeps in `wait`, which ends when the bell is rung; not at all if there is a token.
+    pub(super) fn park_outside(&self, wait: impl FnOnce()) {
+        let slept = self.token.compare_exchange(NONE, OUTSIDE, Ordering::AcqRel, Ordering::Acquire);
+        if slept.is_ok() {
+            wait();
+        }
+        self.take();
+    }
+
+    /// Whether there was a token.
+    fn take(&self) -> bool {
+        self.token.swap(NONE, Ordering::AcqRel) == TOKEN
     }
 
     pub(super) fn park(&self, limit: Option<Instant>) {
-        if self.token.swap(false, Ordering::AcqRel) {
+        if self.take() {
             return;
         }
         let mut guard = self.lock.lock();
-        while !self.token.swap(false, Ordering::AcqRel) {
+        while !self.take() {
             match limit {
                 None => self.condvar.wait(&mut guard),
                 Some(limit) => {
                     self.condvar.wait_until(&mut guard, limit);
                     // Woken or timed out: one more look at the token, and up in any case.
-                    self.token.swap(false, Ordering::AcqRel);
+                    self.take();
                     return;
                 }
             }

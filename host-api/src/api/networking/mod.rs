@@ -2,7 +2,7 @@
 //!
 //! A function answers 0 for success, 1 with an error id, and [`TIMEOUT`] when its time has passed. One
 //! that may wait tries first, on the worker; if there is nothing to do it notes the process where it
-//! waits (`ready.rs`), and is asked again.
+//! waits (`ready/`), and is asked again.
 
 pub(crate) mod dns;
 pub(crate) mod tcp;

@@ -4,7 +4,8 @@
 //! - `message`: it travels in a message to a process that waits for it;
 //! - `tls CERTS KEYS`: with TLS; a handshake that fails is told and not minded.
 //!
-//! A connection that sends `crash` ends its process, `never` is not read from any more; `stuck` is written to for ever, and killed when a later connection sends `kill`.
+//! A connection that sends `crash` ends its process, `never` is not read from any more, `spin` computes
+//! for ever; `stuck` is written to for ever, and killed when a later connection sends `kill`.
 
 use lunatic::net::{TcpListener, TcpStream, TlsListener, TlsStream};
 use lunatic::{Channel, Process};
@@ -72,6 +73,13 @@ fn command(text: &[u8], stream: &mut TcpStream, victims: &Channel<Process>) {
             println!("stuck");
             loop {
                 stream.write_all(&[7; 64 * 1024]).expect("it waits");
+            }
+        }
+        b"spin" => {
+            println!("spins");
+            let mut number = 1u64;
+            loop {
+                number = std::hint::black_box(number.wrapping_mul(3));
             }
         }
         b"kill" => {

@@ -1,9 +1,9 @@
 //! Waiting for what becomes ready by itself: sockets, pipes, terminals. No thread of the pool is held
 //! for them, however long they are idle.
 //!
-//! Parties: processes that try and find nothing to do (`EAGAIN`), on their workers; a thread in
-//! `epoll_wait`. Between them an object's [`Source`]: who waits for it, and how often it was reported.
-//! Protocol:
+//! Parties: processes that try and find nothing to do (`EAGAIN`), on their workers; somebody in
+//! `epoll_wait` (`reactor.rs`). Between them an object's [`Source`]: who waits for it, and how often it
+//! was reported. Protocol:
 //!
 //! 1. A process notes the number of reports ([`Source::seen`]), *then* tries. If there is nothing, it
 //!    notes itself in the source, under the lock, unless the number has changed; if it has, it tries
@@ -20,27 +20,20 @@
 //! need not ask the kernel ([`Source::is_drained`]). A process that gives up waiting takes its note back
 //! ([`Waits`]), so a source is never longer than the processes that wait for it.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+mod reactor;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::thread;
 
 use lunatic_scheduler::Pid;
 use parking_lot::Mutex;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll};
 use smallvec::SmallVec;
 
+pub(crate) use self::reactor::Reactor;
+use self::reactor::{Home, Shared};
 use crate::stdio::Host;
-
-/// Events that are taken at once. By feel.
-const EVENTS: usize = 256;
-
-/// The key of the descriptor that ends the thread; objects count from 1.
-const BELL: u64 = 0;
 
 /// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,19 +119,6 @@ struct State {
     known: epoll::EventFlags,
     readers: SmallVec<[Pid; 1]>,
     writers: SmallVec<[Pid; 1]>,
-}
-
-/// Where a source is known, and under which key.
-#[derive(Debug)]
-struct Home {
-    shared: Arc<Shared>,
-    key: u64,
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        self.shared.sources.lock().known.remove(&self.key);
-    }
 }
 
 impl Default for Source {
@@ -275,144 +255,6 @@ impl Drop for Waits {
 
 impl State {
     fn is_known_to(&self, shared: &Arc<Shared>, wanted: epoll::EventFlags) -> bool {
-        self.known.contains(wanted)
-            && self.home.as_ref().is_some_and(|home| Arc::ptr_eq(&home.shared, shared))
-    }
-}
-
-/// The kernel's side, and the thread that listens to it; made when first needed.
-#[derive(Default)]
-pub(crate) struct Reactor {
-    shared: OnceLock<Arc<Shared>>,
-    starting: Mutex<()>,
-}
-
-struct Shared {
-    epoll: OwnedFd,
-    /// Ends the thread.
-    bell: OwnedFd,
-    sources: Mutex<Sources>,
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reactor")
-    }
-}
-
-#[derive(Default)]
-struct Sources {
-    last_key: u64,
-    /// Sources take themselves out.
-    known: HashMap<u64, Weak<Source>>,
-}
-
-impl Reactor {
-    fn shared<H: Host + 'static>(&self, host: &Arc<H>) -> rustix::io::Result<&Arc<Shared>> {
-        if let Some(shared) = self.shared.get() {
-            return Ok(shared);
-        }
-        let _starting = self.starting.lock();
-        if let Some(shared) = self.shared.get() {
-            return Ok(shared);
-        }
-        let new = Arc::new(Shared::new()?);
-        let (thread, host) = (Arc::clone(&new), Arc::downgrade(host));
-        thread::Builder::new()
-            .name("lunatic-ready".to_string())
-            .spawn(move || thread.run(&host))
-            .map_err(|_| rustix::io::Errno::AGAIN)?;
-        Ok(self.shared.get_or_init(|| new))
-    }
-}
-
-impl Drop for Reactor {
-    fn drop(&mut self) {
-        if let Some(shared) = self.shared.get() {
-            // It cannot be full: nobody else writes to it.
-            let _sent = rustix::io::write(&shared.bell, &1u64.to_ne_bytes());
-        }
-    }
-}
-
-impl Shared {
-    fn new() -> rustix::io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, bell, sources: Mutex::default() })
-    }
-
-    /// Tells the kernel to report this, too.
-    fn make_known(
-        self: &Arc<Self>,
-        object: impl AsFd,
-        source: &Arc<Source>,
-        state: &mut State,
-        wanted: epoll::EventFlags,
-    ) -> rustix::io::Result<()> {
-        if let Some(home) = &state.home
-            && Arc::ptr_eq(&home.shared, self)
-        {
-            let flags = state.known | wanted;
-            let data = epoll::EventData::new_u64(home.key);
-            epoll::modify(&self.epoll, object, data, flags | epoll::EventFlags::ET)?;
-            state.known = flags;
-            return Ok(());
-        }
-        // In the table first: it may be reported at once.
-        let home = Home { key: self.add(source), shared: Arc::clone(self) };
-        let data = epoll::EventData::new_u64(home.key);
-        epoll::add(&self.epoll, object, data, wanted | epoll::EventFlags::ET)?;
-        (state.home, state.known) = (Some(home), wanted);
-        Ok(())
-    }
-
-    fn add(&self, source: &Arc<Source>) -> u64 {
-        let mut sources = self.sources.lock();
-        sources.last_key += 1;
-        let key = sources.last_key;
-        sources.known.insert(key, Arc::downgrade(source));
-        key
-    }
-
-    fn run<H: Host>(&self, host: &Weak<H>) {
-        loop {
-            let ready = match self.wait() {
-                Ok(ready) => ready,
-                Err(error) => {
-                    let error = io::Error::from(error);
-                    tracing::error!(%error, "cannot wait for sockets; those who do, wait in vain");
-                    return;
-                }
-            };
-            let (Some(ready), Some(host)) = (ready, host.upgrade()) else { return };
-            for (source, events) in ready {
-                source.report(events).into_iter().for_each(|pid| host.wake(pid));
-            }
-        }
-    }
-
-    /// Waits for reports; `None` at the end.
-    #[allow(clippy::type_complexity, reason = "used once")]
-    fn wait(&self) -> rustix::io::Result<Option<Vec<(Arc<Source>, epoll::EventFlags)>>> {
-        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
-        let events = match epoll::wait(&self.epoll, &mut events[..], None) {
-            Ok((events, _)) => events,
-            Err(rustix::io::Errno::INTR) => return Ok(Some(Vec::new())),
-            Err(error) => return Err(error),
-        };
-        let mut ready = Vec::with_capacity(events.len());
-        let sources = self.sources.lock();
-        for event in events {
-            let (data, flags) = (event.data, event.flags);
-            if data.u64() == BELL {
-                return Ok(None);
-            }
-            // One that is gone has nobody who waits.
-            let source = sources.known.get(&data.u64()).and_then(Weak::upgrade);
-            ready.extend(source.map(|source| (source, flags)));
-        }
-        Ok(Some(ready))
+        self.known.contains(wanted) && self.home.as_ref().is_some_and(|home| home.is(shared))
     }
 }
