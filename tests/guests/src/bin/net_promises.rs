@@ -1,6 +1,8 @@
 //! What sockets promise, by a program that talks to itself; one line for each promise.
 
-use lunatic::net::{resolve, resolve_timeout, TcpListener, TcpStream, UdpSocket};
+use lunatic::net::{
+    resolve, resolve_timeout, TcpListener, TcpStream, TlsListener, TlsStream, UdpSocket,
+};
 use lunatic::{Channel, Process};
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -19,6 +21,7 @@ fn main() {
     sharing();
     messages();
     datagrams();
+    nonsense();
     println!("all promises of sockets hold");
 }
 
@@ -294,4 +297,24 @@ fn datagrams() {
     channel.send(one);
     let one: UdpSocket = channel.receive();
     check_eq("sockets travel, too", one.local_addr().unwrap(), at_one);
+}
+
+/// What no certificate is: an error each, and nothing worse.
+fn nonsense() {
+    let broken = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    let key = b"-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
+    let cut = b"-----BEGIN CERTIFICATE-----\nMIIB";
+    let bytes: [&[u8]; 6] = [b"", b"nonsense", broken, cut, key, &[0x30, 0x82, 0xff, 0xff, 0x30]];
+    for certs in bytes {
+        for keys in bytes {
+            assert!(TlsListener::bind("127.0.0.1:0", certs, keys).is_err());
+        }
+        let trusted = TlsStream::connect_with_certs("127.0.0.1", 1, &[certs]);
+        assert!(trusted.is_err());
+    }
+    check("what is no certificate is refused", true);
+    for host in ["", ".", "a..b", "\u{fc}", "x y", "[::1]", "a\0b"] {
+        assert!(TlsStream::connect(host, 1).is_err(), "{host:?}");
+    }
+    check("and so is what is no host", true);
 }
