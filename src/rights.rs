@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use lunatic_host_api::{Limit, NetworkRule, NetworkRules, ProcessConfig, Right};
+use lunatic_host_api::{Limit, NetworkRule, NetworkRules, Overflow, ProcessConfig, Right};
 use serde::{Deserialize, Serialize};
 
 use crate::grants::{self, DirArgument, dir_argument};
@@ -79,6 +79,14 @@ pub(crate) struct Rights {
     #[arg(long, value_name = "N")]
     max_descriptors: Option<u64>,
 
+    /// Most stack of a process: bytes, or with K, M or G [default: 8M for the main one, others 120K]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_stack: Option<u64>,
+
+    /// Most messages that wait for a process; then senders wait, or :drop, or :kill the process
+    #[arg(long, value_name = "N[:block|drop|kill]")]
+    max_mailbox: Option<Mailbox>,
+
     /// Largest message between processes: bytes, or with K, M or G [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_message: Option<u64>,
@@ -92,6 +100,30 @@ pub(crate) struct Rights {
     /// Print the rights and limits as a file for --config, and run nothing
     #[arg(long)]
     pub(crate) print_rights: bool,
+}
+
+/// `N[:block|drop|kill]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mailbox {
+    messages: u64,
+    overflow: Overflow,
+}
+
+impl std::str::FromStr for Mailbox {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, overflow) = text.split_once(':').unwrap_or((text, "block"));
+        let messages = number.parse().map_err(|_| format!("\"{number}\" is no number"))?;
+        let known = Overflow::ALL.into_iter().find(|known| known.name() == overflow);
+        let overflow = known.ok_or_else(|| format!("\"{overflow}\" is not block, drop or kill"))?;
+        Ok(Self { messages, overflow })
+    }
+}
+
+impl std::fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.messages, self.overflow.name())
+    }
 }
 
 /// A right that can be denied.
@@ -138,6 +170,10 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_descriptors: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_stack: Option<Amount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_mailbox: Option<Amount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_message: Option<Amount>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     env_inherit: bool,
@@ -154,6 +190,13 @@ enum Amount {
 }
 
 impl Amount {
+    fn text(&self) -> String {
+        match self {
+            Self::Bytes(number) => number.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+
     fn bytes(&self) -> Result<u64, String> {
         match self {
             Self::Bytes(bytes) => Ok(*bytes),
@@ -181,12 +224,14 @@ impl Rights {
         self.env.extend(other.env.iter().cloned());
         self.env_inherit |= other.env_inherit;
         self.deny.extend(&other.deny);
-        for limit in Limit::ALL {
-            let amount = other.amount(limit);
-            if amount.is_some() {
-                *self.amount_mut(limit) = amount;
-            }
-        }
+        self.max_memory = other.max_memory.or(self.max_memory);
+        self.max_fuel = other.max_fuel.or(self.max_fuel);
+        self.max_children = other.max_children.or(self.max_children);
+        self.max_resources = other.max_resources.or(self.max_resources);
+        self.max_descriptors = other.max_descriptors.or(self.max_descriptors);
+        self.max_stack = other.max_stack.or(self.max_stack);
+        self.max_mailbox = other.max_mailbox.or(self.max_mailbox);
+        self.max_message = other.max_message.or(self.max_message);
         self.print_rights = other.print_rights;
         self
     }
@@ -199,17 +244,8 @@ impl Rights {
             Limit::Resources => self.max_resources,
             Limit::Message => self.max_message,
             Limit::Descriptors => self.max_descriptors,
-        }
-    }
-
-    fn amount_mut(&mut self, limit: Limit) -> &mut Option<u64> {
-        match limit {
-            Limit::Memory => &mut self.max_memory,
-            Limit::Fuel => &mut self.max_fuel,
-            Limit::Children => &mut self.max_children,
-            Limit::Resources => &mut self.max_resources,
-            Limit::Message => &mut self.max_message,
-            Limit::Descriptors => &mut self.max_descriptors,
+            Limit::Stack => self.max_stack,
+            Limit::Mailbox => self.max_mailbox.map(|mailbox| mailbox.messages),
         }
     }
 
@@ -238,6 +274,9 @@ impl Rights {
             if let Some(amount) = self.amount(limit) {
                 config.set_limit(limit, amount);
             }
+        }
+        if let Some(mailbox) = self.max_mailbox {
+            config.mailbox_overflow = mailbox.overflow;
         }
         Ok(())
     }
@@ -271,6 +310,11 @@ impl Rights {
             max_children: some(Limit::Children),
             max_resources: some(Limit::Resources),
             max_descriptors: some(Limit::Descriptors),
+            max_stack: config.stack_bytes_max.map(|bytes| Amount::Bytes(bytes as u64)),
+            max_mailbox: some(Limit::Mailbox).map(|messages| {
+                let mailbox = Mailbox { messages, overflow: config.mailbox_overflow };
+                Amount::Text(mailbox.to_string())
+            }),
             max_message: some(Limit::Message).map(Amount::Bytes),
             env_inherit: false,
             env: config.env.iter().cloned().collect(),
@@ -297,7 +341,7 @@ fn read(path: &Path) -> anyhow::Result<File> {
 }
 
 /// What a file may say.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "dir",
     "listen",
     "allow-net",
@@ -309,6 +353,8 @@ const KEYS: [&str; 12] = [
     "max-children",
     "max-resources",
     "max-descriptors",
+    "max-stack",
+    "max-mailbox",
     "max-message",
 ];
 
@@ -342,6 +388,11 @@ impl File {
             max_children: self.max_children,
             max_resources: self.max_resources,
             max_descriptors: self.max_descriptors,
+            max_stack: bytes("max-stack", self.max_stack)?,
+            max_mailbox: self
+                .max_mailbox
+                .map(|amount| amount.text().parse().map_err(text("max-mailbox")))
+                .transpose()?,
             max_message: bytes("max-message", self.max_message)?,
             config: None,
             print_rights: false,
@@ -464,6 +515,8 @@ mod tests {
             max_children: Some(0),
             max_resources: Some(0),
             max_descriptors: Some(0),
+            max_stack: Some(Amount::Bytes(0)),
+            max_mailbox: Some(Amount::Bytes(0)),
             max_message: Some(Amount::Bytes(0)),
             ..File::default()
         };

@@ -419,7 +419,8 @@ impl Import {
     /// Values to call it with.
     fn rows(&self) -> Vec<Vec<i64>> {
         let mut rows = rows(self.params.len());
-        if (self.module.as_str(), self.name.as_str()) == ("lunatic::process", "kill") {
+        let kills = ["kill", "send_exit"].contains(&self.name.as_str());
+        if kills && self.module == "lunatic::process" {
             // The main process may have this id, and any process may kill any other.
             rows.retain(|row| row[0] != 1);
         }

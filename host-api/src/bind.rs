@@ -38,6 +38,8 @@ enum FaultKind {
     Message(String),
     /// Not a fault at all: the guest asked to end.
     Exit(u32),
+    /// Nor is this: the call is to be asked again when the process is woken.
+    Wait,
 }
 
 impl Fault {
@@ -45,6 +47,18 @@ impl Fault {
     #[cold]
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(Box::new(FaultKind::Message(message.into())))
+    }
+
+    /// The process waits, in a function that hardly ever does and so is no poll: it has registered for
+    /// what it waits for, and will be asked again.
+    #[cold]
+    pub(crate) fn wait() -> Self {
+        Self(Box::new(FaultKind::Wait))
+    }
+
+    /// Whether it is that.
+    pub(crate) fn is_wait(&self) -> bool {
+        matches!(*self.0, FaultKind::Wait)
     }
 
     /// The process ends by its own will.
@@ -245,6 +259,11 @@ pub(crate) unsafe fn run_short<A: Answer>(
         if let Next::Return(value) = next {
             return value.into_abi();
         }
+        if !A::WAITS && matches!(next, Next::Park) {
+            // Where suspending is provided for.
+            // SAFETY: forwards the caller's promise.
+            return unsafe { run(vmctx, name, &function) };
+        }
         // SAFETY: forwards the caller's promise.
         let process = unsafe { process_of(vmctx) };
         match next {
@@ -287,6 +306,7 @@ unsafe fn leave(
             Cause::Panic(panic) => ExitReason::HostBug { message: panic_text(function, &*panic) },
             Cause::Fault(fault) => match *fault.0 {
                 FaultKind::Exit(code) => ExitReason::Code(code),
+                FaultKind::Wait => unreachable!("a process that waits does not leave"),
                 FaultKind::Message(message) => {
                     // SAFETY: forwards the caller's promise.
                     let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
@@ -383,6 +403,7 @@ unsafe fn step<A: Answer>(
         Ok(Poll::Ready(Ok(value))) => Next::Return(value),
         Ok(Poll::Pending) if state.wait.yields => Next::Yield,
         Ok(Poll::Pending) => Next::Park,
+        Ok(Poll::Ready(Err(fault))) if fault.is_wait() => Next::Park,
         Ok(Poll::Ready(Err(fault))) => Next::Leave(Cause::Fault(fault)),
         Err(panic) => Next::Leave(Cause::Panic(panic)),
     }

@@ -14,13 +14,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use lunatic_engine::MEMORY_BYTES_MAX;
+use lunatic_scheduler::{Bounds, MailboxLimit};
 
 use crate::fs::DirGrant;
 use crate::kept::Kept;
 use crate::net::ListenGrant;
 use crate::stdio::Stdio;
 
-pub use limits::Limit;
+pub(crate) use limits::STACK_BYTES_MAX;
+pub use limits::{Limit, Overflow};
 pub(crate) use network::Resolved;
 pub use network::{NetworkRule, NetworkRules, RuleError};
 pub use right::Right;
@@ -69,6 +71,13 @@ pub struct ProcessConfig {
     pub fuel_max: Option<u64>,
     /// Most living processes that it has spawned. Default: any number.
     pub children_max: Option<usize>,
+    /// Most bytes of its stack, 8 MiB at most. Default: 8 MiB for the main process, about 120 KiB for
+    /// others.
+    pub stack_bytes_max: Option<usize>,
+    /// Most messages that may wait for it. Default: any number.
+    pub mailbox_max: Option<u32>,
+    /// What becomes of one more. Default: its sender waits.
+    pub mailbox_overflow: Overflow,
     /// Most bytes of a message, 4 GiB at most; the guest is told that a longer one is too large.
     /// Default: 64 MiB.
     pub message_bytes_max: usize,
@@ -104,11 +113,21 @@ impl ProcessConfig {
             memory_bytes_max: MEMORY_BYTES_MAX,
             fuel_max: None,
             children_max: None,
+            stack_bytes_max: None,
+            mailbox_max: None,
+            mailbox_overflow: Overflow::Block,
             message_bytes_max: MESSAGE_BYTES_MAX,
             descriptors_max: DESCRIPTORS_MAX,
             resources_max: RESOURCES_MAX,
             usage: None,
         }
+    }
+
+    /// What the scheduler sees to.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let mark = self.mailbox_overflow as u8;
+        let mailbox = self.mailbox_max.map(|messages| MailboxLimit { messages, mark });
+        Bounds { mailbox, stack_bytes: self.stack_bytes_max, watched: false }
     }
 
     /// For a child of a process with this configuration: nothing but the standard streams, within
@@ -118,6 +137,9 @@ impl ProcessConfig {
             memory_bytes_max: self.memory_bytes_max,
             fuel_max: self.fuel_max,
             children_max: self.children_max,
+            stack_bytes_max: self.stack_bytes_max,
+            mailbox_max: self.mailbox_max,
+            mailbox_overflow: self.mailbox_overflow,
             message_bytes_max: self.message_bytes_max,
             descriptors_max: self.descriptors_max,
             resources_max: self.resources_max,

@@ -37,7 +37,7 @@ mod ties;
 
 pub use api::{HostModule, functions, modules};
 pub use bind::FunctionDoc;
-pub use config::{Limit, NetworkRule, NetworkRules, ProcessConfig, Right, RuleError};
+pub use config::{Limit, NetworkRule, NetworkRules, Overflow, ProcessConfig, Right, RuleError};
 pub use exit::{Cause, ExitReason};
 pub use fs::{DirAccess, DirGrant, raise_open_files_limit};
 pub use memories::Memories;

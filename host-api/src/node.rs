@@ -298,13 +298,14 @@ impl NodeInner {
 
     /// The form of a module that a process with this configuration runs.
     #[inline]
-    pub(crate) fn form_for(&self, _config: &ProcessConfig) -> Form {
-        // A limit of fuel will ask for yield points here.
+    pub(crate) fn form_for(&self, config: &ProcessConfig) -> Form {
+        // Fuel is counted by yield points.
+        let yields = self.form.yields || config.fuel_max.is_some();
         let memory = match self.memories {
             Memories::Auto | Memories::Guarded => MemoryForm::Guarded,
             Memories::Dense => MemoryForm::Dense,
         };
-        Form { memory, ..self.form }
+        Form { memory, yields }
     }
 
     /// The main process has ended: so does the run.

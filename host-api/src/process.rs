@@ -20,7 +20,7 @@ use lunatic_engine::{
     RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
-use lunatic_scheduler::{End, Handle, Pid, Process, Program, Settled, TimerId, Worker};
+use lunatic_scheduler::{Bounds, End, Handle, Pid, Process, Program, Settled, TimerId, Worker};
 use smallvec::SmallVec;
 
 use crate::account::{self, Account, Place};
@@ -28,7 +28,7 @@ use crate::api::channel::ChannelTable;
 use crate::api::error::ErrorTable;
 use crate::api::wasi::WasiState;
 use crate::bind::{Call, ShortCalls};
-use crate::config::ConfigRef;
+use crate::config::{ConfigRef, STACK_BYTES_MAX};
 use crate::exit::ExitReason;
 use crate::forms::ModuleRef;
 use crate::kept::Kept;
@@ -42,10 +42,6 @@ use crate::ties::{Book, ChildTags, News};
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
 const BLOCK_IN_SLOT_BYTES_MAX: usize = 16 * 1024;
-
-/// Stack of a process that is made from outside, which is the main one: there is one of it, and it
-/// is where programs that were not made for small stacks run.
-const LARGE_STACK_BYTES: usize = 8 << 20;
 
 /// Everything about one process.
 pub(crate) struct ProcessState {
@@ -132,13 +128,18 @@ pub(crate) struct Wait {
     pub(crate) searched: bool,
     /// The process only wants to let others run.
     pub(crate) yields: bool,
+    /// It queues for room in this process's mailbox.
+    pub(crate) sends_to: Option<Pid>,
     /// It has been added to those that wait for this form of a module.
     pub(crate) form_asked: Option<Form>,
 }
 
 impl Wait {
     /// Forgets everything; other processes get the wake-ups that were meant for this one.
-    fn clear(&mut self, worker: &Worker<'_, ProcessState>) {
+    fn clear(&mut self, worker: &Worker<'_, ProcessState>, me: Pid) {
+        if let Some(to) = self.sends_to.take() {
+            worker.leave_queue(to, me);
+        }
         if let Some(timer) = self.timer.take() {
             worker.cancel_timer(timer);
         }
@@ -187,7 +188,9 @@ impl<'a> Start<'a> {
     pub(crate) fn by_handle(self, handle: &Handle<ProcessState>) -> Result<Pid, RunError> {
         let prepared = self.prepare()?;
         let extra = prepared.block_bytes();
-        Ok(handle.spawn(extra, Some(LARGE_STACK_BYTES), |_, me, block| {
+        let bounds = self.config.bounds();
+        let stack_bytes = bounds.stack_bytes.or(Some(STACK_BYTES_MAX));
+        Ok(handle.spawn_bounded(extra, Bounds { stack_bytes, ..bounds }, |_, me, block| {
             self.state(prepared, me, block)
         })?)
     }
@@ -250,10 +253,13 @@ impl Ready<'_> {
     ) -> Result<Pid, RunError> {
         let Self { start, prepared } = self;
         let extra = prepared.block_bytes();
+        let bounds = start.config.bounds();
         if start.tie.is_none() && name.is_none() {
-            return Ok(worker.spawn(extra, |_, me, block| start.state(prepared, me, block))?);
+            return Ok(worker
+                .spawn_bounded(extra, bounds, |_, me, block| start.state(prepared, me, block))?);
         }
-        Ok(worker.spawn_watched(extra, |pid, me, block| {
+        let bounds = Bounds { watched: true, ..bounds };
+        Ok(worker.spawn_bounded(extra, bounds, |pid, me, block| {
             let (node, tie) = (start.node, start.tie);
             let state = start.state(prepared, me, block);
             if let Some((parent, tags)) = tie {
@@ -444,7 +450,7 @@ impl ProcessState {
     /// Gives back what it had, and says how it ended.
     fn clear(&mut self, worker: &Worker<'_, Self>, reason: ExitReason) {
         worker.count(Own::end(&reason) as usize);
-        self.wait.clear(worker);
+        self.wait.clear(worker, self.me.pid());
         self.account.close(self.instance.reductions_used());
         self.channels.close_all(worker);
         self.end_output();
@@ -477,7 +483,13 @@ impl ProcessState {
                 ),
                 None => ExitReason::HostBug { message: "a fault left no trace".to_string() },
             },
-            End::Killed => book.map_or(ExitReason::Killed { by: None }, Book::kill_reason),
+            End::Killed => match book.map_or(ExitReason::Killed { by: None }, Book::kill_reason) {
+                // Who sent the message does not know it.
+                ExitReason::MessageLimit { .. } => {
+                    ExitReason::MessageLimit { limit: self.config.mailbox_max.map_or(0, u64::from) }
+                }
+                reason => reason,
+            },
             End::Shutdown => ExitReason::Shutdown,
             End::Panicked(message) => ExitReason::HostBug { message },
         }
@@ -564,7 +576,7 @@ impl Call<'_, '_> {
 
     /// Forgets a deadline: what follows has one of its own.
     pub(crate) fn restart_wait(&mut self) {
-        self.state.wait.clear(self.worker);
+        self.state.wait.clear(self.worker, self.state.me.pid());
     }
 
     /// The same, or at another point in time if that is earlier: the call is then asked again.
@@ -594,7 +606,7 @@ impl Call<'_, '_> {
         self.state.resources.end_wait();
         let wait = &mut self.state.wait;
         if wait.timer.is_some() || wait.channel.is_some() {
-            wait.clear(self.worker);
+            wait.clear(self.worker, self.state.me.pid());
         } else {
             // Nothing to give up.
             wait.deadline = None;

@@ -25,6 +25,7 @@ mod pool;
 mod prefetch;
 mod process;
 mod queues;
+mod quota;
 mod slot;
 mod surplus;
 
@@ -49,8 +50,9 @@ pub use mailbox::Envelope;
 pub use pid::Pid;
 pub use pool::SpawnError;
 pub use process::Process;
+pub use quota::{MailboxLimit, Room};
 pub use runtime::{Builder, Handle, Runtime, StartError};
-pub use slot::MAX_EXTRA;
+pub use slot::{Bounds, MAX_EXTRA};
 pub use timer::TimerId;
 pub use worker::Worker;
 

@@ -46,6 +46,8 @@ const ADDRESS: u64 = (1 << TAG_SHIFT) - 1;
 struct Node<M> {
     next: *mut Node<M>,
     generation: u32,
+    /// It has taken room in a mailbox with a limit.
+    charged: bool,
     message: M,
 }
 
@@ -61,7 +63,14 @@ unsafe impl<M: Sync> Sync for Envelope<M> {}
 impl<M> Envelope<M> {
     /// Allocates.
     pub fn new(message: M) -> Self {
-        Self(Box::new(Node { next: ptr::null_mut(), generation: 0, message }))
+        let node = Node { next: ptr::null_mut(), generation: 0, charged: false, message };
+        Self(Box::new(node))
+    }
+
+    /// Notes whether it has taken room in a mailbox with a limit; whether it had before.
+    #[cfg_attr(loom, allow(dead_code, reason = "limits are not part of the models"))]
+    pub(crate) fn charge(&mut self, charged: bool) -> bool {
+        std::mem::replace(&mut self.0.charged, charged)
     }
 
     /// The message alone.

@@ -21,7 +21,8 @@ use crate::{
     pool::{SlotPool, SpawnError},
     process::Process,
     queues::{Queues, Thief},
-    slot::{LargeStack, MAX_EXTRA, Slot, overhead_bytes},
+    quota::{Queue, Room},
+    slot::{Bounds, LargeStack, MAX_EXTRA, Slot, overhead_bytes},
     state::Signal,
     surplus::Surplus,
     sync::{Arc, RwLock, thread},
@@ -55,8 +56,12 @@ pub(crate) struct Shared<P: Program> {
     /// Open for spawns from outside; closed by the sweep, which must miss nobody.
     gate: RwLock<bool>,
     extra_max: usize,
+    /// Bytes that extra and stack share.
+    room: usize,
     pub(crate) surplus: Surplus,
     pub(crate) envelopes: Pool<P::Message>,
+    /// Those who wait for room in a mailbox.
+    pub(crate) queue: Queue,
 }
 
 impl<P: Program> Shared<P> {
@@ -80,12 +85,26 @@ impl<P: Program> Shared<P> {
         Err(SpawnError::ExtraTooLarge { asked, limit: self.extra_max })
     }
 
+    /// Bytes of the stack that a slot has beside so much extra.
+    pub(crate) fn slot_stack_bytes(&self, extra: usize) -> usize {
+        self.room - extra.next_multiple_of(16)
+    }
+
     pub(crate) fn exists(&self, pid: Pid) -> bool {
         self.slots.lookup(pid).is_some_and(|slot| slot.header().state.is_alive(pid.generation()))
     }
 
     pub(crate) fn watch(&self, pid: Pid) -> bool {
         self.slots.lookup(pid).is_some_and(|slot| slot.header().state.watch(pid.generation()))
+    }
+
+    /// Room for a message in a mailbox.
+    #[inline]
+    pub(crate) fn reserve(&self, to: Pid) -> Room {
+        match self.slots.lookup(to) {
+            Some(slot) => slot.header().quota.take(to.generation()),
+            None => Room::Unlimited,
+        }
     }
 
     /// Puts a message into a mailbox. `Some`: that process is ACTIVE now, and the caller must put
@@ -154,6 +173,16 @@ impl<P: Program> Handle<P> {
         stack_bytes: Option<usize>,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Result<Pid, SpawnError> {
+        self.spawn_bounded(extra, Bounds { stack_bytes, ..Bounds::default() }, init)
+    }
+
+    /// The same with bounds: a stack that is asked for is one of its own, however small.
+    pub fn spawn_bounded(
+        &self,
+        extra: usize,
+        bounds: Bounds,
+        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
+    ) -> Result<Pid, SpawnError> {
         /// Gives the slot back if `init` panics.
         struct Return<'a, P: Program>(&'a Shared<P>, u32);
         impl<P: Program> Drop for Return<'_, P> {
@@ -167,10 +196,11 @@ impl<P: Program> Handle<P> {
         if !*open {
             return Err(SpawnError::ShuttingDown);
         }
-        let large = stack_bytes.map(LargeStack::new).transpose().map_err(SpawnError::Stack)?;
+        let large = bounds.stack_bytes.map(|bytes| bytes.max(Bounds::STACK_BYTES_MIN));
+        let large = large.map(LargeStack::new).transpose().map_err(SpawnError::Stack)?;
         let slot = shared.slots.take_shared()?;
         let on_panic = Return(shared, slot.index());
-        let pid = slot.build(extra, large, false, init);
+        let pid = slot.build(extra, large, bounds, init);
         std::mem::forget(on_panic);
         shared.others().spawned.add_shared(1);
         shared.inject(slot);
@@ -482,9 +512,11 @@ impl<P: Program> Runtime<P> {
             blocking: BlockingPool::new(builder.blocking_threads_max),
             epoch: Instant::now(),
             gate: RwLock::new(true),
+            room,
             extra_max: (room - MIN_STACK_BYTES).min(MAX_EXTRA) & !15,
             surplus: Surplus::default(),
             envelopes: Pool::new(),
+            queue: Queue::default(),
         };
         let handle = Handle(Arc::new(shared));
         let mut runtime =

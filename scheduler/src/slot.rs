@@ -27,6 +27,7 @@ use crate::{
     pid::Pid,
     prefetch,
     process::Process,
+    quota::{MailboxLimit, Quota},
     state::State,
     worker::Core,
 };
@@ -97,11 +98,37 @@ unsafe impl Stack for SlotStack {
     }
 }
 
+/// What one process may have, and who looks at it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Messages that may wait for it. `None`: any number.
+    pub mailbox: Option<MailboxLimit>,
+    /// Bytes of its stack, at least 16 KiB. `None`: what a slot has. More than that is a stack of its
+    /// own, which costs two memory mappings.
+    pub stack_bytes: Option<usize>,
+    /// It is watched from the beginning: see [`Worker::watch`](crate::Worker::watch).
+    pub watched: bool,
+}
+
+impl Bounds {
+    /// Below this there is no room for what runs at the root of a stack, or for a host call's shim.
+    pub const STACK_BYTES_MIN: usize = 16 * 1024;
+
+    /// Where the stack begins that is to be so large, between these ends.
+    fn stack_top(self, low: StackPointer, guard: usize, high: StackPointer) -> StackPointer {
+        let Some(bytes) = self.stack_bytes else { return high };
+        let bytes = bytes.max(Self::STACK_BYTES_MIN).next_multiple_of(16);
+        let top = low.get().saturating_add(guard).saturating_add(bytes);
+        StackPointer::new(top.min(high.get())).expect("above `low`")
+    }
+}
+
 /// The type-stable top of a slot.
 #[repr(C, align(64))]
 pub(crate) struct Header<P: Program> {
     pub(crate) state: State,
     pub(crate) arrivals: Arrivals<P::Message>,
+    pub(crate) quota: Quota,
     /// The worker that resumed the fiber last: valid while the fiber runs.
     pub(crate) worker: Cell<*const Core<P>>,
     /// Where the stack ended when the fiber suspended last: a hint.
@@ -223,7 +250,7 @@ impl<P: Program> Slot<P> {
         self,
         extra: usize,
         large: Option<LargeStack>,
-        watched: bool,
+        bounds: Bounds,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Pid {
         let header = self.header();
@@ -237,7 +264,7 @@ impl<P: Program> Slot<P> {
         let low = StackPointer::new(header.slot_low.get()).expect("the arena is not at zero");
         let stack = match &large {
             Some(large) => SlotStack { high: large.base(), low: large.limit() },
-            None => SlotStack { high, low },
+            None => SlotStack { high: bounds.stack_top(low, self.guard_bytes(), high), low },
         };
         header.low.set(stack.low.get());
         header.stack_high.set(stack.high.get());
@@ -252,7 +279,8 @@ impl<P: Program> Slot<P> {
         // SAFETY: as for `program`.
         unsafe { (*header.fiber.get()).write(fiber) };
         header.arrivals.open(generation);
-        header.state.publish(generation, watched);
+        header.quota.open(generation, bounds.mailbox);
+        header.state.publish(generation, bounds.watched);
         pid
     }
 

@@ -24,8 +24,9 @@ use crate::{
     pool::{Cache, SpawnError},
     process::Process,
     queues::{Pushed, Queues},
+    quota::Room,
     runtime::{Handle, Shared},
-    slot::{Command, Finish, Header, Slot, panic_message},
+    slot::{Bounds, Command, Finish, Header, LargeStack, Slot, panic_message},
     state::{Rest, Signal, Start},
     timer::{Inserted, NEVER, TimerId},
 };
@@ -199,6 +200,9 @@ impl<P: Program> Core<P> {
             let dropped = slot.with_inbox(|inbox, arrivals| inbox.close(arrivals));
             if dropped > 0 {
                 self.counters().dropped.add(dropped);
+            }
+            if let Some(generation) = slot.header().quota.close() {
+                worker.dissolve_queue(Pid::new(slot.index(), generation));
             }
             program.ended(worker, how, watched)
         });
@@ -476,7 +480,17 @@ impl<P: Program> Worker<'_, P> {
         extra: usize,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Result<Pid, SpawnError> {
-        self.make(extra, false, init)
+        self.make(extra, Bounds::default(), init)
+    }
+
+    /// Like [`spawn`](Self::spawn), with bounds.
+    pub fn spawn_bounded(
+        &self,
+        extra: usize,
+        bounds: Bounds,
+        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
+    ) -> Result<Pid, SpawnError> {
+        self.make(extra, bounds, init)
     }
 
     /// The same, as if [`watch`](Self::watch) had been called before the process could run.
@@ -485,14 +499,14 @@ impl<P: Program> Worker<'_, P> {
         extra: usize,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Result<Pid, SpawnError> {
-        self.make(extra, true, init)
+        self.make(extra, Bounds { watched: true, ..Bounds::default() }, init)
     }
 
     #[inline]
     fn make(
         &self,
         extra: usize,
-        watched: bool,
+        bounds: Bounds,
         init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
     ) -> Result<Pid, SpawnError> {
         /// Gives the slot back if `init` panics.
@@ -508,9 +522,11 @@ impl<P: Program> Worker<'_, P> {
         if shared.closing.swept() {
             return Err(SpawnError::ShuttingDown);
         }
+        let large = bounds.stack_bytes.filter(|bytes| *bytes > shared.slot_stack_bytes(extra));
+        let large = large.map(LargeStack::new).transpose().map_err(SpawnError::Stack)?;
         let slot = shared.slots.take(&mut core.cache.borrow_mut())?;
         let on_panic = Return(core, slot.index());
-        let pid = slot.build(extra, None, watched, init);
+        let pid = slot.build(extra, large, bounds, init);
         std::mem::forget(on_panic);
         core.counters().spawned.add(1);
         core.tell(core.queues.push_fresh(slot));
@@ -582,7 +598,7 @@ impl<P: Program> Worker<'_, P> {
         let received = self.own_slot(process).with_inbox(|inbox, arrivals| {
             inbox.receive(arrivals, process.pid().generation(), filter)
         });
-        received.inspect(|_| self.core.counters().received.add(1))
+        self.received(process, received)
     }
 
     /// Like [`receive`](Self::receive), but looks only at messages that came since any were last
@@ -596,7 +612,92 @@ impl<P: Program> Worker<'_, P> {
         let received = self.own_slot(process).with_inbox(|inbox, arrivals| {
             inbox.receive_new(arrivals, process.pid().generation(), filter)
         });
-        received.inspect(|_| self.core.counters().received.add(1))
+        self.received(process, received)
+    }
+
+    #[inline]
+    fn received(
+        &self,
+        process: Process<P>,
+        message: Option<Envelope<P::Message>>,
+    ) -> Option<Envelope<P::Message>> {
+        let mut message = message?;
+        self.core.counters().received.add(1);
+        if message.charge(false) {
+            self.give_room(process);
+        }
+        Some(message)
+    }
+
+    /// Takes room for a message in a mailbox, if that has a limit. With [`Room::Taken`] the message is
+    /// sent by [`send_charged`](Self::send_charged).
+    #[inline]
+    pub fn reserve(&self, to: Pid) -> Room {
+        self.core.shared().reserve(to)
+    }
+
+    /// The same; where there is no room, `me` queues for it, and is woken when it should ask again.
+    pub fn reserve_or_queue(&self, to: Pid, me: Pid) -> Room {
+        let shared = self.core.shared();
+        match shared.slots.lookup(to) {
+            Some(slot) => shared.queue.take_or_join(&slot.header().quota, to, me),
+            None => Room::Unlimited,
+        }
+    }
+
+    /// `me` no longer queues. If its turn had come, the next one gets it.
+    pub fn leave_queue(&self, to: Pid, me: Pid) {
+        let shared = self.core.shared();
+        let slot = shared.slots.lookup(to);
+        let quota = slot.as_ref().map(|slot| &slot.header().quota);
+        if let Some(next) = shared.queue.leave(quota, to, me) {
+            self.wake(next);
+        }
+    }
+
+    /// Like [`send`](Self::send), for a message that has taken room.
+    pub fn send_charged(
+        &self,
+        to: Pid,
+        message: impl Into<Envelope<P::Message>>,
+    ) -> Result<(), Envelope<P::Message>> {
+        let mut message = message.into();
+        message.charge(true);
+        self.send(to, message).map_err(|mut lost| {
+            lost.charge(false);
+            lost
+        })
+    }
+
+    /// A message of a mailbox with a limit has been received.
+    #[cold]
+    fn give_room(&self, process: Process<P>) {
+        let shared = self.core.shared();
+        let quota = &self.own_slot(process).header().quota;
+        if quota.give()
+            && let Some(next) = shared.queue.next(quota, process.pid())
+        {
+            self.pass_turn(process.pid(), next);
+        }
+    }
+
+    /// Wakes the next in a queue who still lives.
+    fn pass_turn(&self, to: Pid, mut next: Pid) {
+        while !self.wake(next) {
+            let shared = self.core.shared();
+            let slot = shared.slots.lookup(to);
+            let quota = slot.as_ref().map(|slot| &slot.header().quota);
+            let Some(another) = shared.queue.leave(quota, to, next) else { return };
+            next = another;
+        }
+    }
+
+    /// Nobody will ever get room in this mailbox.
+    #[cold]
+    fn dissolve_queue(&self, to: Pid) {
+        for pid in self.core.shared().queue.dissolve(to) {
+            self.wake(pid);
+        }
     }
 
     /// The slot of `process`, which must be the one the worker runs.

@@ -283,6 +283,11 @@ pub(crate) fn config_set_limit(config: i64, limit: u32, value: u64) -> Result<()
     accepted(status, error)
 }
 
+pub(crate) fn config_set_overflow(config: i64, overflow: u32) {
+    // SAFETY: takes no pointer.
+    unsafe { imports::config::set_overflow(config, overflow) }
+}
+
 pub(crate) fn config_set_right(config: i64, right: u32, has: bool) -> Result<(), String> {
     let mut error = 0;
     // SAFETY: `error` is 8 writable bytes that outlive the call.

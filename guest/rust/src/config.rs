@@ -39,6 +39,17 @@ pub enum DirAccess {
     ReadWrite,
 }
 
+/// What becomes of a message that finds a mailbox full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// Its sender waits until there is room.
+    Block = 0,
+    /// It is dropped.
+    Drop = 1,
+    /// It is dropped, and the receiver ends.
+    Kill = 2,
+}
+
 /// Something that a process may do, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,6 +90,8 @@ mod limit {
     pub(super) const RESOURCES: u32 = 3;
     pub(super) const MESSAGE: u32 = 4;
     pub(super) const DESCRIPTORS: u32 = 5;
+    pub(super) const STACK: u32 = 6;
+    pub(super) const MAILBOX: u32 = 7;
 }
 
 impl Right {
@@ -150,6 +163,19 @@ impl ProcessConfig {
     /// Most open files and directories.
     pub fn descriptors(self, count: u64) -> ProcessConfig {
         self.limit(limit::DESCRIPTORS, count)
+    }
+
+    /// Most bytes of the runtime's stack, between 16 KiB and 8 MiB. (The stack for Rust values is part of the memory.)
+    pub fn stack(self, bytes: u64) -> ProcessConfig {
+        self.limit(limit::STACK, bytes)
+    }
+
+    /// Most messages that may wait for it, and what becomes of one more.
+    pub fn mailbox(self, messages: u64, overflow: Overflow) -> ProcessConfig {
+        self.limit(limit::MAILBOX, messages).with(|id| {
+            abi::config_set_overflow(id, overflow as u32);
+            Ok(())
+        })
     }
 
     /// Allows something.

@@ -63,6 +63,7 @@ pub(super) mod config {
         create() -> i64;
         copy_own() -> i64;
         set_limit(config: i64, limit: u32, value: u64, id: *mut u64) -> i32;
+        set_overflow(config: i64, overflow: u32);
         set_right(config: i64, right: u32, has: u32, id: *mut u64) -> i32;
         add_dir(config: i64, path_ptr: *const u8, path_len: usize, name_ptr: *const u8, name_len: usize,
             writes: u32, id: *mut u64) -> i32;

@@ -75,7 +75,7 @@ mod codec;
 
 pub use call::Reply;
 pub use channel::{Channel, Iter};
-pub use config::{DirAccess, ProcessConfig, Right, Usage};
+pub use config::{DirAccess, Overflow, ProcessConfig, Right, Usage};
 pub use error::Error;
 pub use event::Event;
 pub use exit::{ExitReason, Notice};

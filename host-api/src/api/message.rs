@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::task::Poll;
 
-use lunatic_scheduler::Pid;
+use lunatic_scheduler::{Pid, Room};
 
 use crate::bind::{Call, Fault, host_functions};
+use crate::config::Overflow;
 use crate::exit::{ExitReason, Kind};
 use crate::memory::Ptr;
 use crate::message::{Mail, Message, Notice, Resource, Tie, Transit};
@@ -215,11 +216,28 @@ host_functions! {
     /// Sends the message to a process's mailbox. Always 0: a message to a process that does not
     /// exist is dropped.
     [short] fn send(call, process_id: u64) -> Result<u32, Fault> {
+        let to = Pid::from_u64(process_id);
+        match call.worker.reserve(to) {
+            Room::Unlimited => {}
+            room => return send_within(call, to, room, u64::MAX),
+        }
         let message = call.state.take_scratch()?;
-        if let Err(lost) = call.worker.send(Pid::from_u64(process_id), message) {
+        if let Err(lost) = call.worker.send(to, message) {
             Message::discard(lost, call.worker);
         }
         Ok(0)
+    }
+
+    /// The same, but waits at most `timeout` milliseconds (0: not at all) for room in a mailbox whose
+    /// senders are to wait. 0: it was sent, or the process does not exist. 9027: there was no room;
+    /// the message stays current.
+    fn send_timeout(call, process_id: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
+        let to = Pid::from_u64(process_id);
+        let room = call.worker.reserve(to);
+        match send_within(call, to, room, timeout) {
+            Err(fault) if fault.is_wait() => Poll::Pending,
+            other => Poll::Ready(other),
+        }
     }
 
     /// The id of the monitored process whose end the current message is the notice of (`receive` has
@@ -362,6 +380,55 @@ fn take<T>(
         }
         None => Err(none()),
     }
+}
+
+/// Sends to a mailbox that has a limit, or has had one while the process waited.
+#[cold]
+fn send_within(
+    call: &mut Call<'_, '_>,
+    to: Pid,
+    room: Room,
+    timeout_ms: u64,
+) -> Result<u32, Fault> {
+    const BLOCK: u8 = Overflow::Block as u8;
+    const KILL: u8 = Overflow::Kill as u8;
+    call.state.check_sendable()?;
+    let (worker, me) = (call.worker, call.state.pid());
+    let mut room = room;
+    if room == Room::Full(BLOCK) && to != me && !call.timed_out(timeout_ms) {
+        call.state.wait.sends_to = Some(to);
+        room = worker.reserve_or_queue(to, me);
+        if room == Room::Full(BLOCK) {
+            call.wake_at_deadline();
+            return Err(Fault::wait());
+        }
+    }
+    if let Some(to) = call.state.wait.sends_to.take() {
+        worker.leave_queue(to, me);
+    }
+    if room == Room::Full(BLOCK) {
+        if to != me || timeout_ms == 0 {
+            return Ok(TIMEOUT);
+        }
+        return Err(Fault::new("sending to oneself: the own mailbox is full, and would stay so"));
+    }
+    let message = call.state.take_scratch()?;
+    let sent = match room {
+        Room::Unlimited => worker.send(to, message),
+        Room::Taken => worker.send_charged(to, message),
+        Room::Full(mark) => {
+            if mark == KILL {
+                // The limit is filled in by who has it.
+                let reason = ExitReason::MessageLimit { limit: 0 };
+                call.state.node.ties.kill(worker, to, reason);
+            }
+            Err(message)
+        }
+    };
+    if let Err(lost) = sent {
+        Message::discard(lost, worker);
+    }
+    Ok(0)
 }
 
 fn tags<'a>(call: &Call<'a, '_>, tag_ptr: Ptr, tag_len: u32) -> Result<&'a [u8], Fault> {

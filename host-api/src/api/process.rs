@@ -203,6 +203,9 @@ host_functions! {
     /// it does. Nothing happens if there is no such process.
     fn send_exit(call, process_id: u64) -> Result<(), Fault> {
         let by = call.state.pid();
+        if process_id != by.as_u64() && call.state.may(Right::Kill).is_err() {
+            return Ok(());
+        }
         call.state.node.ties.ask_to_end(call.worker, by, Pid::from_u64(process_id));
         Ok(())
     }

@@ -3,6 +3,8 @@
 //! One list for all who set them: the command line, a file of configuration, and guests, who know
 //! them by number. [`NONE`] is no limit.
 
+use lunatic_scheduler::MailboxLimit;
+
 use super::ProcessConfig;
 
 /// No limit.
@@ -24,17 +26,58 @@ pub enum Limit {
     Message = 4,
     /// Open descriptors; one more is answered with an error number.
     Descriptors = 5,
+    /// Bytes of its stack; calls that go deeper are a trap.
+    Stack = 6,
+    /// Messages that wait for it; what becomes of one more [`Overflow`] says.
+    Mailbox = 7,
 }
+
+/// What becomes of a message that finds a mailbox full. The numbers are part of the interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Overflow {
+    /// Its sender waits until there is room.
+    #[default]
+    Block = 0,
+    /// It is dropped.
+    Drop = 1,
+    /// It is dropped, and the receiver ends.
+    Kill = 2,
+}
+
+impl Overflow {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Block, Self::Drop, Self::Kill];
+
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// As options call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Drop => "drop",
+            Self::Kill => "kill",
+        }
+    }
+}
+
+/// The largest stack that a process may have, and the main process has.
+pub(crate) const STACK_BYTES_MAX: usize = 8 << 20;
 
 impl Limit {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Memory,
         Self::Fuel,
         Self::Children,
         Self::Resources,
         Self::Message,
         Self::Descriptors,
+        Self::Stack,
+        Self::Mailbox,
     ];
 
     pub(crate) fn from_number(number: u32) -> Option<Self> {
@@ -46,7 +89,10 @@ impl Limit {
         match self {
             Self::Memory => lunatic_engine::MEMORY_BYTES_MAX as u64,
             Self::Message => crate::payload::BYTES_MAX as u64,
-            Self::Fuel | Self::Children | Self::Resources | Self::Descriptors => NONE,
+            Self::Stack => STACK_BYTES_MAX as u64,
+            Self::Fuel | Self::Children | Self::Resources | Self::Descriptors | Self::Mailbox => {
+                NONE
+            }
         }
     }
 
@@ -60,6 +106,8 @@ impl Limit {
             Self::Resources => "resources",
             Self::Message => "message",
             Self::Descriptors => "descriptors",
+            Self::Stack => "stack",
+            Self::Mailbox => "mailbox",
         }
     }
 }
@@ -75,6 +123,8 @@ impl ProcessConfig {
             Limit::Resources => self.resources_max as u64,
             Limit::Message => self.message_bytes_max as u64,
             Limit::Descriptors => self.descriptors_max as u64,
+            Limit::Stack => self.stack_bytes_max.unwrap_or(STACK_BYTES_MAX) as u64,
+            Limit::Mailbox => self.mailbox_max.map_or(NONE, u64::from),
         }
     }
 
@@ -88,6 +138,14 @@ impl ProcessConfig {
             Limit::Resources => self.resources_max = size,
             Limit::Message => self.message_bytes_max = size.min(crate::payload::BYTES_MAX),
             Limit::Descriptors => self.descriptors_max = size,
+            Limit::Stack => {
+                self.stack_bytes_max = (value != NONE).then_some(size.min(STACK_BYTES_MAX));
+            }
+            // More than a mailbox can count is as good as none.
+            Limit::Mailbox => {
+                self.mailbox_max =
+                    u32::try_from(value).ok().filter(|max| *max <= MailboxLimit::MOST);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use super::dirs::{self, DirToGive};
 use crate::bind::{Call, Fault, host_functions};
-use crate::config::{Limit, NetworkRule, Right, Used};
+use crate::config::{Limit, NetworkRule, Overflow, Right, Used};
 use crate::fs::DirAccess;
 use crate::memory::Ptr;
 
@@ -28,7 +28,8 @@ host_functions! {
 
     /// Sets a limit; 2^64-1 is none. 0: bytes of linear memory. 1: fuel, in units of 100,000
     /// instructions. 2: living children. 3: open resources. 4: bytes of a message. 5: open
-    /// descriptors. Traps if there is no such limit.
+    /// descriptors. 6: bytes of the stack, between 16 KiB and 8 MiB. 7: messages that wait (see
+    /// `set_overflow`). Traps if there is no such limit.
     fn set_limit(
         call, config_id: u64, limit: u32, value: u64, id_ptr: Ptr,
     ) -> Result<u32, Fault> {
@@ -40,6 +41,14 @@ host_functions! {
     /// A limit of a configuration, by the number that `set_limit` gives it.
     fn get_limit(call, config_id: u64, limit: u32) -> Result<u64, Fault> {
         Ok(call.config(config_id)?.limit(known(limit, Limit::from_number, "limit")?))
+    }
+
+    /// Sets what becomes of a message that finds the mailbox full. 0: its sender waits. 1: it is
+    /// dropped. 2: it is dropped, and the receiver ends. Traps if there is no such choice.
+    fn set_overflow(call, config_id: u64, overflow: u32) -> Result<(), Fault> {
+        let overflow = known(overflow, Overflow::from_number, "overflow")?;
+        call.config_mut(config_id)?.mailbox_overflow = overflow;
+        Ok(())
     }
 
     /// Gives a right, or takes it if `has` is 0. 0: to spawn processes. 1: to compile modules. 2: to
@@ -83,7 +92,7 @@ host_functions! {
         status(call, result, id_ptr)
     }
 
-    /// Takes all network rules away.
+    /// Takes all network rules away: the network is closed.
     fn clear_network_rules(call, config_id: u64) -> Result<(), Fault> {
         call.config_mut(config_id)?.network = Default::default();
         Ok(())
