@@ -265,6 +265,33 @@ fn what_no_rule_allows_is_an_error_that_names_the_rule() {
     assert_eq!(output.stdout.matches("the process may not").count(), 3, "{output:#?}");
 }
 
+#[test]
+fn the_examples_serve_and_fetch() {
+    let Some(echo) = guest("echo_server") else { return };
+    let mut command = lunatic();
+    command.args(["run", ALLOW]).arg(echo);
+    let server = Server::of(command);
+    ask(server.connect(), b"hello");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    let port = listener.local_addr().expect("it listens").port();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("it comes");
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).expect("text");
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nhere").expect("it reads");
+        line
+    });
+    let (there, nowhere) = (format!("http://localhost:{port}/page"), "https://127.0.0.1:1/");
+    let Some(output) = run_guest(&[ALLOW], "fetch", &[&there, nowhere], b"") else { return };
+    let output = output.expect_quiet_success();
+    assert!(output.stdout.contains(&format!("{there}: 23 bytes\n")), "{output:#?}");
+    assert!(
+        output.stdout.contains("cannot connect to 127.0.0.1:1: Connection refused"),
+        "{output:#?}"
+    );
+    assert_eq!(serving.join().expect("it serves"), "GET /page HTTP/1.0\r\n");
+}
+
 /// A certificate for these names, signed by itself, and its key.
 fn certificate(names: &[&str]) -> (String, String) {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();

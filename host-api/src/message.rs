@@ -9,7 +9,7 @@ use lunatic_scheduler::{Envelope, Pid, Worker};
 
 use crate::exit::Cause;
 use crate::kept::Kept;
-use crate::net::{TcpStream, TlsStream, UdpSocket};
+use crate::net::{Listener, TcpStream, TlsStream, UdpSocket};
 use crate::node::NodeInner;
 use crate::payload::Payload;
 use crate::process::ProcessState;
@@ -115,6 +115,7 @@ impl Message {
 #[derive(Debug)]
 pub(crate) enum Resource {
     Channel(Transit),
+    TcpListener(Arc<Listener>),
     TcpStream(Arc<TcpStream>),
     TlsStream(Arc<TlsStream>),
     UdpSocket(Arc<UdpSocket>),

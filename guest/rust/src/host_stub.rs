@@ -89,6 +89,9 @@ pub(super) mod networking {
             scope_id: *mut u32) -> i32;
         tcp_bind(kind: u32, ip: *const u8, port: u32, flow: u32, scope: u32, id: *mut u64) -> i32;
         drop_tcp_listener(id: u64);
+        clone_tcp_listener(id: u64) -> u64;
+        push_tcp_listener(id: u64) -> u64;
+        take_tcp_listener(index: u64) -> u64;
         tcp_local_addr(id: u64, addresses: *mut u64) -> i32;
         tcp_accept_timeout(id: u64, timeout: u64, stream: *mut u64, peer: *mut u64) -> i32;
         tcp_connect(kind: u32, ip: *const u8, port: u32, flow: u32, scope: u32, timeout: u64, id: *mut u64) -> i32;

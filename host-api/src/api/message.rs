@@ -157,6 +157,24 @@ host_functions! {
         call.state.channels.add(transit.channel(), max)
     }
 
+    /// Attaches a TCP listener to the message and takes the id away from the process. Answers the
+    /// attachment's index. Traps if the id is unknown.
+    fn push_tcp_listener(call, listener_id: u64) -> Result<u64, Fault> {
+        has_room(call.state)?;
+        let listener = call.state.resources.remove(listener_id)?;
+        push(call.state, Resource::TcpListener(listener))
+    }
+
+    /// Takes a TCP listener out of the message. Answers its id in this process. Traps if there is no
+    /// TCP listener at this index, or it was taken before.
+    fn take_tcp_listener(call, index: u64) -> Result<u64, Fault> {
+        let listener = take(call.state, index, "TCP listener", |resource| match resource {
+            Resource::TcpListener(listener) => Ok(listener),
+            other => Err(other),
+        })?;
+        call.add(listener)
+    }
+
     /// Attaches a TCP stream to the message and takes the id away from the process, which may have
     /// others of the same stream (`clone_tcp_stream`). Answers the attachment's index. Traps if the
     /// id is unknown. A stream in a message that nobody receives is closed with it.

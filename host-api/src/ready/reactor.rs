@@ -36,11 +36,11 @@ const BELL: u64 = 0;
 
 /// How long the place may be free before the deputy takes it. By feel: longer than a slice, and short
 /// beside what one notices.
-const MOMENT: Duration = Duration::from_millis(1);
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// Moments for which the place is taken before the deputy sleeps. By feel: a pause in the traffic should
 /// not cost a wake-up of this thread.
-const MOMENTS_AWAKE: u32 = 100;
+const MOMENTS_AWAKE: u32 = 50;
 
 /// The kernel's side; made when first needed.
 #[derive(Default)]

@@ -36,6 +36,7 @@ mod imports {
             id: *mut u64,
         ) -> i32;
         pub(super) fn drop_tcp_listener(id: u64);
+        pub(super) fn clone_tcp_listener(id: u64) -> u64;
         pub(super) fn tcp_local_addr(id: u64, addresses: *mut u64) -> i32;
         pub(super) fn tcp_accept_timeout(
             id: u64,
@@ -169,6 +170,8 @@ mod imports {
 
     #[link(wasm_import_module = "lunatic::message")]
     extern "C" {
+        pub(super) fn push_tcp_listener(id: u64) -> u64;
+        pub(super) fn take_tcp_listener(index: u64) -> u64;
         pub(super) fn push_tcp_stream(id: u64) -> u64;
         pub(super) fn take_tcp_stream(index: u64) -> u64;
         pub(super) fn push_tls_stream(id: u64) -> u64;
@@ -274,7 +277,7 @@ macro_rules! asking {
             let mut number = 0;
             // SAFETY: `number` is 8 writable bytes.
             let status = unsafe { host::$import(id, &mut number) };
-            settle(status, number).map($convert)
+            settle_with_id(status, number).map($convert)
         }
     )* };
 }
@@ -301,6 +304,9 @@ macro_rules! plain {
 
 plain! {
     drop_tcp_listener(id: u64);
+    clone_tcp_listener(id: u64) -> u64;
+    push_tcp_listener(id: u64) -> u64;
+    take_tcp_listener(index: u64) -> u64;
     drop_tcp_stream(id: u64);
     clone_tcp_stream(id: u64) -> u64;
     get_nodelay(id: u64) -> u32;

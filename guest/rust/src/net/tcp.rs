@@ -8,7 +8,8 @@ use std::io::{IoSlice, Read, Result, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-/// A socket that listens for connections.
+/// A socket that listens for connections. Clones and messages share it: several processes may accept from one, and each
+/// connection goes to one of them.
 ///
 /// ```no_run
 /// use lunatic::net::TcpListener;
@@ -69,6 +70,12 @@ impl TcpListener {
     /// If the system does not tell.
     pub fn local_addr(&self) -> Result<SocketAddr> {
         Ok(abi::tcp_local(self.id)?)
+    }
+}
+
+impl Clone for TcpListener {
+    fn clone(&self) -> TcpListener {
+        TcpListener { id: abi::clone_tcp_listener(self.id) }
     }
 }
 
@@ -284,4 +291,5 @@ impl fmt::Debug for TcpStream {
     }
 }
 
+travels!("TcpListener", TcpListener, clone_tcp_listener, push_tcp_listener, take_tcp_listener);
 travels!("TcpStream", TcpStream, clone_tcp_stream, push_tcp_stream, take_tcp_stream);

@@ -47,6 +47,13 @@ host_functions! {
         call.state.resources.remove::<Arc<Listener>>(tcp_listener_id).map(drop)
     }
 
+    /// Another id of the same listener. Several processes may accept from one, and each connection goes
+    /// to one of them.
+    fn clone_tcp_listener(call, tcp_listener_id: u64) -> Result<u64, Fault> {
+        let listener = call.shared::<Listener>(tcp_listener_id)?;
+        call.add(listener)
+    }
+
     /// Where a listener listens. 0: the id of an iterator over one address is at `id_u64_ptr`. 1: an
     /// error id is.
     fn tcp_local_addr(call, tcp_listener_id: u64, id_u64_ptr: Ptr) -> Result<u32, Fault> {

@@ -129,8 +129,8 @@ host_functions! {
         poll(read(call, stream_id, (buffer_ptr, buffer_len), opaque_ptr))
     }
 
-    /// Waits until all that was written is with the system. 0: it is. 1: an error id is at
-    /// `error_id_ptr`. 9027: the stream's time for writing has passed.
+    /// Waits until all that was written is with the system, up to the stream's time for writing. 0: it
+    /// is. 1 and 9027: an error id is at `error_id_ptr`.
     fn tls_flush(call, stream_id: u64, error_id_ptr: Ptr) -> Poll<Result<u32, Fault>> {
         poll(flush(call, stream_id, error_id_ptr))
     }
@@ -444,12 +444,11 @@ fn flush(call: &mut Call<'_, '_>, id: u64, error: Ptr) -> Result<Option<u32>, Fa
     let (timeout, place) = (stream.timeouts.write.get(), (&**stream, &stream.source));
     let ended = call.until_done(timeout, place, Interest::Both, |_| Ok(stream.flush()))?;
     let Some(ended) = ended else { return Ok(None) };
+    let tried = "cannot flush a TLS stream";
     let answer = match ended {
         Ended::Done(()) => 0,
-        Ended::Failed(failed) => {
-            call.failed(error, Failure::io("cannot flush a TLS stream", &failed))?
-        }
-        Ended::TimedOut => TIMEOUT,
+        Ended::Failed(failed) => call.failed(error, Failure::io(tried, &failed))?,
+        Ended::TimedOut => call.timed_out_with(error, Failure::timed_out(tried, timeout))?,
     };
     Ok(Some(answer))
 }

@@ -18,7 +18,7 @@ use crate::net::{Listener, Socket};
 use crate::ready::{Seen, Tried};
 
 /// Handshakes that are under way at the same time; further clients wait for their turn. By feel.
-const HANDSHAKES_MAX: usize = 64;
+const HANDSHAKES_MAX: usize = 256;
 
 /// The longest that a handshake may take. By feel: long for a slow network, short for a server that is
 /// full of silent clients.

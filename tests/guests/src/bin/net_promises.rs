@@ -242,6 +242,38 @@ fn sharing() {
 }
 
 fn messages() {
+    // Several accept from one listener.
+    const ACCEPTORS: u8 = 10;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let done = Channel::new(0);
+    for number in 0..ACCEPTORS {
+        Process::spawn((listener.clone(), done.clone(), number), |(listener, done, number)| {
+            let listener: TcpListener = listener;
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&[number]).unwrap();
+            let done: Channel<()> = done;
+            done.send(());
+        })
+        .unwrap();
+    }
+    drop(listener);
+    let mut numbers: Vec<u8> = (0..ACCEPTORS)
+        .map(|_| {
+            let mut number = [0];
+            TcpStream::connect(at).unwrap().read_exact(&mut number).unwrap();
+            number[0]
+        })
+        .collect();
+    numbers.sort_unstable();
+    check_eq("each of those who accept gets one", numbers, (0..ACCEPTORS).collect());
+    for _ in 0..ACCEPTORS {
+        done.receive();
+    }
+    while TcpStream::connect(at).is_ok() {
+        lunatic::yield_now();
+    }
+    check("the last who lets go closes a listener", true);
     let (one, mut other) = pair();
     // To a process that is gone: the message is dropped, and the stream in it.
     let gone: Process<TcpStream> = Process::spawn_with_mailbox((), |(), _| {}).unwrap();
