@@ -1,0 +1,282 @@
+//! Ways out that are none, and guests that want too much of everything: each is a program that tries,
+//! beside others that go on. (Paths are in `wasi_fs.rs`, configurations in `rights.rs`.)
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::{Output, program, run_wat_with, spawn, spawn_with, times};
+
+/// Imports beside the prelude.
+const IMPORTS: &str = r#"(module
+  (import "lunatic::networking" "tcp_connect"
+    (func $tcp_connect (param i32 i32 i32 i32 i32 i64 i32) (result i32)))
+  (import "lunatic::networking" "tcp_bind"
+    (func $tcp_bind (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "lunatic::networking" "tcp_read" (func $tcp_read (param i64 i32 i32 i32) (result i32)))
+  (import "lunatic::networking" "udp_bind"
+    (func $udp_bind (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "lunatic::networking" "udp_send_to"
+    (func $udp_send_to (param i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "lunatic::networking" "resolve" (func $resolve (param i32 i32 i64 i32) (result i32)))
+  (import "lunatic::networking" "resolve_next"
+    (func $resolve_next (param i64 i32 i32 i32 i32 i32) (result i32)))
+  (import "lunatic::process" "create_config" (func $config (result i64)))
+  (import "lunatic::process" "config_set_max_fuel" (func $set_fuel (param i64 i64)))
+  (import "lunatic::process" "config_set_can_spawn_processes" (func $set_spawn (param i64 i32)))
+  (import "lunatic::config" "set_limit" (func $set_limit (param i64 i32 i64 i32) (result i32)))
+  (import "lunatic::error" "string_size" (func $error_size (param i64) (result i32)))
+  (import "lunatic::error" "to_string" (func $error_text (param i64 i32)))"#;
+
+const ITEMS: &str = r#"
+  (func $complain
+    (call $error_text (i64.load (i32.const 288)) (i32.const 4096))
+    (i32.store8
+      (i32.add (i32.const 4096) (call $error_size (i64.load (i32.const 288)))) (i32.const 10))
+    (call $put (i32.const 4096)
+      (i32.add (i32.const 1) (call $error_size (i64.load (i32.const 288))))))
+  ;; Prints a status, and the error if there is one.
+  (func $try (param i32) (call $say32 (local.get 0)) (if (local.get 0) (then (call $complain))))
+  ;; Connects to each address of the name at 8192.
+  (func $connect_by_name (param $len i32) (param $port i32)
+    (if (call $resolve (i32.const 8192) (local.get $len) (i64.const -1) (i32.const 288))
+      (then (call $say (i64.const 9)) (call $complain) (return)))
+    (i64.store (i32.const 320) (i64.load (i32.const 288)))
+    (if (call $resolve_next (i64.load (i32.const 320)) (i32.const 336) (i32.const 352)
+          (i32.const 340) (i32.const 344) (i32.const 348))
+      (then unreachable))
+    (call $try (call $tcp_connect (i32.load (i32.const 336)) (i32.const 352) (local.get $port)
+      (i32.const 0) (i32.const 0) (i64.const 5000) (i32.const 288))))"#;
+
+#[track_caller]
+fn run(options: &[&str], items: &str, body: &str) -> Output {
+    let text =
+        program(&format!("{ITEMS} {items}"), &format!("(local $i i64) (local $c i64) {body}"));
+    run_wat_with(options, &text.replacen("(module", IMPORTS, 1))
+}
+
+/// Bytes as WAT.
+fn data(bytes: &[u8]) -> String {
+    let text: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    format!("(data (i32.const 8192) \"{text}\")")
+}
+
+/// WAT: the group of parameters that means this address, whose bytes are at 8192.
+fn address(ip: &[u8], port: u16) -> String {
+    let family = if ip.len() == 4 { 4 } else { 6 };
+    format!("(i32.const {family}) (i32.const 8192) (i32.const {port}) (i32.const 0) (i32.const 0)")
+}
+
+const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
+const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1];
+const ANY: [u8; 4] = [0; 4];
+const ANY_6: [u8; 16] = [0; 16];
+const MAPPED_ANY: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+
+/// Whether a guest with this option reaches the port at these addresses.
+#[track_caller]
+fn reaches(option: &str, ip: &[u8], port: u16) -> bool {
+    let body = format!(
+        "(call $try (call $tcp_connect {} (i64.const 5000) (i32.const 288)))",
+        address(ip, port)
+    );
+    let options: &[&str] = if option.is_empty() { &[] } else { &[option] };
+    let output = run(options, &data(ip), &body).expect_quiet_success();
+    if output.stdout != "0\n" {
+        let says = "the process may not connect to ";
+        assert!(output.stdout.contains(says), "{option} {ip:?}\n{output:#?}");
+    }
+    output.stdout == "0\n"
+}
+
+#[test]
+fn no_writing_of_an_address_leads_past_the_rules() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("known").port();
+    let exact = format!("--allow-net=connect:127.0.0.1:{port}");
+    let mapped = format!("--allow-net=connect:[::ffff:127.0.0.1]:{port}");
+    for ip in [&LOCALHOST[..], &MAPPED, &ANY, &MAPPED_ANY] {
+        assert!(reaches(&exact, ip, port), "{ip:?}");
+        assert!(reaches(&mapped, ip, port), "{ip:?}");
+        assert!(reaches("--allow-net", ip, port), "{ip:?}");
+    }
+    let others = [
+        String::new(),
+        "--allow-net=connect:10.0.0.0/8:*".to_string(),
+        format!("--allow-net=connect:127.0.0.1:{}", port ^ 1),
+        format!("--allow-net=listen:127.0.0.1:{port}"),
+        "--allow-net=connect:[fd00::/8]:*".to_string(),
+        "--allow-net=connect:db.local:*".to_string(),
+    ];
+    for option in &others {
+        for ip in [&LOCALHOST[..], &MAPPED, &ANY, &ANY_6, &MAPPED_ANY] {
+            assert!(!reaches(option, ip, port), "{option} {ip:?}");
+        }
+    }
+}
+
+#[test]
+fn a_name_leads_where_the_rules_allow_and_nowhere_else() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("known").port();
+    let connect = |options: &[&str], name: &str| {
+        let body = format!("(call $connect_by_name (i32.const {}) (i32.const {port}))", name.len());
+        run(options, &data(name.as_bytes()), &body).expect_quiet_success().stdout
+    };
+    let name = format!("localhost:{port}");
+    assert_eq!(
+        connect(&[&format!("--allow-net=connect:127.0.0.0/8:*,connect:[::1]:*")], &name),
+        "0\n"
+    );
+    assert_eq!(connect(&[&format!("--allow-net=connect:LOCALHOST:{port}")], &name), "0\n");
+    // The address is what counts, however it is written.
+    for name in
+        [&name, &format!("127.0.0.1:{port}"), &format!("127.1:{port}"), &format!("0x7f.1:{port}")]
+    {
+        let answer = connect(&["--allow-net=connect:10.0.0.0/8:*"], name);
+        assert!(
+            answer.contains("the process may not connect to ") || answer.starts_with("9\n"),
+            "{name}: {answer}"
+        );
+    }
+    // Who may not use the network need not ask it for names either.
+    let answer = connect(&[], &name);
+    assert!(answer.starts_with("9\n") && answer.contains("may not look up"), "{answer}");
+}
+
+#[test]
+fn sockets_listen_where_they_may() {
+    let bind = |option: &str, function: &str, ip: &[u8], port: u16| {
+        let body = format!("(call $try (call ${function} {} (i32.const 288)))", address(ip, port));
+        let output = run(&[option], &data(ip), &body).expect_quiet_success();
+        output.stdout == "0\n"
+    };
+    for function in ["tcp_bind", "udp_bind"] {
+        let here = "--allow-net=listen:127.0.0.1:*";
+        assert!(bind(here, function, &LOCALHOST, 0));
+        assert!(!bind(here, function, &ANY, 0), "every interface is more than one");
+        assert!(!bind(here, function, &ANY_6, 0));
+        assert!(!bind(here, function, &MAPPED_ANY, 0));
+        assert!(bind("--allow-net", function, &ANY, 0));
+        assert!(!bind("--allow-net=listen:127.0.0.1:1-9", function, &LOCALHOST, 0));
+    }
+    // A client's socket for datagrams has a port, too; but each datagram is checked.
+    assert!(!bind("--allow-net=connect:10.0.0.1:53", "tcp_bind", &ANY, 0));
+    let body = format!(
+        "(call $try (call $udp_bind {0} (i32.const 288)))
+         (call $try (call $udp_send_to (i64.load (i32.const 288)) (i32.const 0) (i32.const 4)
+           (i32.const 4) (i32.const 8196) (i32.const 53) (i32.const 0) (i32.const 0)
+           (i32.const 288)))",
+        address(&ANY, 0)
+    );
+    let output =
+        run(&["--allow-net=connect:10.0.0.1:53"], &data(&[0, 0, 0, 0, 127, 0, 0, 1]), &body);
+    let output = output.expect_quiet_success();
+    assert!(
+        output.stdout.contains("0\n1\n") && output.stdout.contains("may not connect to 127.0.0.1:53"),
+        "{output:#?}"
+    );
+}
+
+#[test]
+fn numbers_of_others_mean_nothing() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("known").port();
+    // The main process has a connection and a channel, both with number 0.
+    let items = format!(
+        "{}
+         (func (export \"socket\")
+           (drop (call $tcp_read (i64.const 0) (i32.const 0) (i32.const 8) (i32.const 64))))
+         (func (export \"channel\") (drop (call $channel_receive (i64.const 0) (i64.const 0))))
+         (func (export \"forged\") (drop (call $channel_receive (i64.const -1) (i64.const 0))))",
+        data(&LOCALHOST)
+    );
+    let body = format!(
+        "(call $try (call $tcp_connect {} (i64.const 5000) (i32.const 288)))
+         (call $say (call $open (i64.const 1)))
+         (call $join {}) (call $join {}) (call $join {})
+         (call $say (i64.const 7))",
+        address(&LOCALHOST, port),
+        spawn("socket"),
+        spawn("channel"),
+        spawn("forged")
+    );
+    let output = run(&["--allow-net"], &items, &body).expect(0).prints(&[0, 0, 7]);
+    assert_eq!(output.stderr.matches("trapped").count(), 3, "{output:#?}");
+}
+
+#[test]
+fn hostile_guests_are_ended_or_held_and_the_rest_goes_on() {
+    let attacks = [
+        // A fork bomb: each child spawns as fast as it can.
+        (
+            "forks",
+            "(loop $again
+               (call $argument (local.get 0))
+               (i64.store (i32.const 240) (i64.const 0x736b726f66))
+               (drop (call $spawn_raw (i64.const 0) (i64.const -1) (i64.const -1) (i32.const 240)
+                 (i32.const 5) (i32.const 256) (i32.const 17) (i32.const 288)))
+               (br $again))",
+        ),
+        ("grows", "(loop $again (drop (memory.grow (i32.const 1))) (br $again))"),
+        ("flood", "(loop $again (call $send (local.get 0) (i64.const 5)) (br $again))"),
+        ("selfs", "(loop $again (call $send (call $self) (i64.const 5)) (br $again))"),
+        ("opens", "(loop $again (drop (call $open (i64.const 0))) (br $again))"),
+        ("confs", "(loop $again (drop (call $config)) (br $again))"),
+        (
+            "error",
+            "(loop $again
+               (drop (call $tcp_connect (i32.const 4) (i32.const 0) (i32.const 1) (i32.const 0)
+                 (i32.const 0) (i64.const 0) (i32.const 288)))
+               (br $again))",
+        ),
+    ];
+    let items: String = attacks
+        .iter()
+        .map(|(name, body)| format!("(func (export \"{name}\") (param i64) {body})"))
+        .collect();
+    let items = format!("{items} (func (export \"deaf\") (call $sleep (i64.const 3600000)))");
+    for (name, _) in attacks {
+        let mut bytes = [0; 8];
+        bytes[..5].copy_from_slice(name.as_bytes());
+        // With 50 units of fuel, one child at a time, 100 resources, 16 MiB.
+        let body = format!(
+            "(local $deaf i64)
+             (local.set $c (call $config))
+             (call $set_fuel (local.get $c) (i64.const 50))
+             (call $set_spawn (local.get $c) (i32.const 1))
+             (drop (call $set_limit (local.get $c) (i32.const 0) (i64.const 16777216) (i32.const 288)))
+             (drop (call $set_limit (local.get $c) (i32.const 2) (i64.const 1) (i32.const 288)))
+             (drop (call $set_limit (local.get $c) (i32.const 3) (i64.const 100) (i32.const 288)))
+             (local.set $deaf {})
+             (call $argument (local.get $deaf))
+             (i64.store (i32.const 240) (i64.const {}))
+             (if (call $spawn_raw (i64.const 0) (local.get $c) (i64.const -1) (i32.const 240)
+                   (i32.const 5) (i32.const 256) (i32.const 17) (i32.const 288))
+               (then unreachable))
+             {}
+             (call $join (i64.load (i32.const 288)))
+             (call $say (local.get $i))",
+            spawn("deaf"),
+            i64::from_le_bytes(bytes),
+            times(50, "(call $yield)"),
+        );
+        let options = ["--workers=2", "--processes-max=200"];
+        let output = run(&options, &items, &body).expect(0).prints(&[50]);
+        assert!(!output.stderr.is_empty(), "{name} has ended with a reason\n{output:#?}");
+    }
+}
+
+#[test]
+fn a_fork_bomb_without_limits_meets_those_of_the_node() {
+    let items = "(func (export \"forks\") (param i64) (local $i i64)
+        (loop $again
+          (call $argument (local.get 0))
+          (i64.store (i32.const 240) (i64.const 0x736b726f66))
+          (if (call $spawn_raw (i64.const 0) (i64.const -1) (i64.const -1) (i32.const 240)
+                (i32.const 5) (i32.const 256) (i32.const 17) (i32.const 288))
+            (then (call $send (local.get 0) (i64.const 1)) (call $sleep (i64.const 3600000))))
+          (br $again)))";
+    let body = format!("(drop {}) (call $say (call $recv))", spawn_with("forks", "(call $self)"));
+    run(&["--workers=2", "--processes-max=2000"], items, &body).expect(0).prints(&[1]);
+}
