@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use lunatic_scheduler::{Driver, Pid};
 use parking_lot::{Condvar, Mutex};
-use rustix::event::{EventfdFlags, Timespec, epoll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll};
 use smallvec::SmallVec;
 
 use super::{Source, State};
@@ -33,6 +33,9 @@ const EVENTS: usize = 256;
 
 /// The key of the descriptor that ends a wait; objects count from 1.
 const BELL: u64 = 0;
+
+/// A limit of no time.
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// How long the place may be free before the deputy takes it. By feel: longer than a slice, and short
 /// beside what one notices.
@@ -231,10 +234,18 @@ impl Shared {
 
     /// Waits for reports, and names who waits for them.
     fn wait(&self, limit: Option<Duration>, wake: &mut dyn FnMut(Pid)) {
-        let limit = limit.map(|limit| Timespec {
+        let mut limit = limit.map(|limit| Timespec {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
         });
+        if let Some(limit) = &mut limit
+            && *limit != NOW
+        {
+            // `epoll_wait` rounds up to milliseconds, which would make timers late; this does not.
+            let _either =
+                rustix::event::poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(limit));
+            *limit = NOW;
+        }
         let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         let events = match epoll::wait(&self.epoll, &mut events[..], limit.as_ref()) {
             Ok((events, _)) => events,

@@ -199,3 +199,44 @@ fn gather(
 fn room(len: u32) -> usize {
     usize::try_from(len).map_or(SCRATCH_BYTES, |len| len.min(SCRATCH_BYTES))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_list_of_buffers_is_gathered_or_refused(
+            mut bytes in prop::collection::vec(prop_oneof![3 => Just(0u8), 1 => any::<u8>()], 256),
+            at in prop_oneof![0..300u32, any::<u32>()],
+            count in prop_oneof![0..40u32, any::<u32>()],
+            room in 0..600usize,
+        ) {
+            let memory = GuestMemory::over(&mut bytes);
+            let mut into = vec![0; room];
+            if let Ok(gathered) = gather(&memory, (Ptr(at), count), &mut into) {
+                prop_assert!(gathered <= room);
+                prop_assert!(u64::from(at) + u64::from(count) * 8 <= 256);
+            }
+        }
+
+        #[test]
+        fn an_address_is_read_as_it_was_written(
+            bytes in prop::array::uniform16(any::<u8>()),
+            kind in prop_oneof![Just(4u32), Just(6u32), any::<u32>()],
+            port in prop_oneof![0..70_000u32, any::<u32>()],
+        ) {
+            let mut bytes = bytes;
+            let memory = GuestMemory::over(&mut bytes);
+            let at = AddressAt { kind, bytes: Ptr(0), port, flow_info: 1, scope_id: 2 };
+            let address = at.read(&memory);
+            prop_assert_eq!(address.is_ok(), port < 65_536 && (kind == 4 || kind == 6));
+            if let Ok(address) = address {
+                prop_assert_eq!(u32::from(address.port()), port);
+                prop_assert_eq!(address.is_ipv4(), kind == 4);
+            }
+        }
+    }
+}

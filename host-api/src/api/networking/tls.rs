@@ -452,3 +452,34 @@ fn flush(call: &mut Call<'_, '_>, id: u64, error: Ptr) -> Result<Option<u32>, Fa
     };
     Ok(Some(answer))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A memory with a record at 0 and a text at 16.
+    fn memory(record: [u32; 2], text: &[u8]) -> Vec<u8> {
+        let mut bytes = record.map(u32::to_le_bytes).concat();
+        bytes.resize(16, 0);
+        bytes.extend(text);
+        bytes
+    }
+
+    #[test]
+    fn certificates_are_found_in_either_order_of_address_and_length() {
+        let text = b"-----BEGIN CERTIFICATE-----";
+        let len = text.len() as u32;
+        for record in [[16, len], [len, 16]] {
+            let mut bytes = memory(record, text);
+            let memory = GuestMemory::over(&mut bytes);
+            let found = root_certificates(&memory, (Ptr(0), 1)).expect("it lies inside");
+            assert_eq!(found, [text]);
+        }
+        // What is neither is taken as it should be, or refused if that leads out of the memory.
+        let mut bytes = memory([16, 4], b"\x30\x82\0\0");
+        let memory = GuestMemory::over(&mut bytes);
+        assert_eq!(root_certificates(&memory, (Ptr(0), 1)).expect("inside"), [b"\x30\x82\0\0"]);
+        assert!(root_certificates(&memory, (Ptr(0), 3)).is_err());
+        assert!(root_certificates(&memory, (Ptr(0), u32::MAX)).is_err());
+    }
+}
