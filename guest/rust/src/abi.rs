@@ -70,6 +70,7 @@ mod imports {
                 id: *mut u64,
             ) -> i32;
             pub(in super::super) fn clear_network_rules(config: i64);
+            pub(in super::super) fn set_overflow(config: i64, overflow: u32);
             pub(in super::super) fn usage(config: i64, what: u32) -> u64;
         }
     }
