@@ -47,7 +47,7 @@ pub(crate) struct Shared<P: Program> {
     pub(crate) thieves: Box<[Thief<Slot<P>>]>,
     pub(crate) idle: Idle,
     pub(crate) driver: Option<Arc<dyn Driver>>,
-    pub(crate) timers: Wheels,
+    pub(crate) timers: Wheels<P::Message>,
     /// One for each worker, and one more for everybody else.
     pub(crate) counters: Box<[CachePadded<Block>]>,
     pub(crate) closing: Closing,

@@ -12,8 +12,13 @@
 //! that, and so on for 146 years. An entry lies at the level of the highest group of six bits in
 //! which its time differs from the wheel's, so buckets of lower levels always come first and each
 //! entry moves at most seven times. Within the lowest bucket deadlines are exact.
+//!
+//! A timer wakes a process or brings it a message. A message that waits belongs to its wheel: its
+//! sender may end, and the receiver is looked up when the time has come. Whoever fires takes all
+//! due messages out first and posts them, in the order of their deadlines, without the lock.
 
 use crate::{
+    mailbox::Envelope,
     pid::Pid,
     sync::{AtomicU64, Mutex, Ordering, fence},
 };
@@ -25,6 +30,8 @@ const BUCKETS: usize = 64;
 /// The end of time for the wheel: later deadlines count as this one.
 const FOREVER: u64 = (1 << 62) - 1;
 const NIL: u32 = u32::MAX;
+/// Messages that may wait in one worker's wheel. By feel: 100 MB of entries and envelopes.
+const MAIL_MAX: usize = 1 << 20;
 /// `next` of an empty wheel.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -46,9 +53,18 @@ pub(crate) enum Inserted {
     Later,
 }
 
-struct Entry {
+/// A message whose time has come.
+pub(crate) struct Due<M> {
+    deadline: u64,
+    pub(crate) to: Pid,
+    pub(crate) envelope: Envelope<M>,
+}
+
+struct Entry<M> {
     deadline: u64,
     pid: Pid,
+    /// What the process gets; without it, it is only woken.
+    envelope: Option<Envelope<M>>,
     previous: u32,
     next: u32,
     generation: u32,
@@ -59,24 +75,26 @@ struct Entry {
 const FREE_ENTRY: u16 = u16::MAX;
 
 /// One worker's timers.
-pub(crate) struct Timers {
+pub(crate) struct Timers<M> {
     /// Default ordering `Relaxed`: written under the lock; for its worker a hint that it reads
     /// again and again, and after it has announced its sleep (see `park/README.md`).
     next: AtomicU64,
-    wheel: Mutex<Wheel>,
+    wheel: Mutex<Wheel<M>>,
     id: u32,
 }
 
-struct Wheel {
+struct Wheel<M> {
     /// Ticks: everything before has been fired or moved.
     elapsed: u64,
     occupied: [u64; LEVELS],
     heads: [[u32; BUCKETS]; LEVELS],
-    entries: Vec<Entry>,
+    entries: Vec<Entry<M>>,
     free: u32,
+    /// Entries with a message.
+    mail: usize,
 }
 
-impl Timers {
+impl<M> Timers<M> {
     pub(crate) fn new(id: usize) -> Self {
         let wheel = Wheel {
             elapsed: 0,
@@ -84,6 +102,7 @@ impl Timers {
             heads: [[NIL; BUCKETS]; LEVELS],
             entries: Vec::new(),
             free: NIL,
+            mail: 0,
         };
         Self { next: AtomicU64::new(NEVER), wheel: Mutex::new(wheel), id: id as u32 }
     }
@@ -95,9 +114,33 @@ impl Timers {
     }
 
     pub(crate) fn insert(&self, deadline: u64, pid: Pid) -> (TimerId, Inserted) {
-        let deadline = deadline.min(FOREVER);
+        self.insert_into(&mut self.wheel.lock(), deadline, pid, None)
+    }
+
+    /// Gives the message back if the wheel holds as many as it may.
+    pub(crate) fn insert_mail(
+        &self,
+        deadline: u64,
+        to: Pid,
+        envelope: Envelope<M>,
+    ) -> Result<(TimerId, Inserted), Envelope<M>> {
         let mut wheel = self.wheel.lock();
-        let index = wheel.allocate(deadline, pid);
+        if wheel.mail == MAIL_MAX {
+            return Err(envelope);
+        }
+        wheel.mail += 1;
+        Ok(self.insert_into(&mut wheel, deadline, to, Some(envelope)))
+    }
+
+    fn insert_into(
+        &self,
+        wheel: &mut Wheel<M>,
+        deadline: u64,
+        pid: Pid,
+        envelope: Option<Envelope<M>>,
+    ) -> (TimerId, Inserted) {
+        let deadline = deadline.min(FOREVER);
+        let index = wheel.allocate(deadline, pid, envelope);
         wheel.link(index);
         let generation = wheel.entries[index as usize].generation;
         let inserted = if deadline < self.next() {
@@ -112,28 +155,46 @@ impl Timers {
     /// Whether the timer was still pending.
     pub(crate) fn cancel(&self, id: TimerId) -> bool {
         let mut wheel = self.wheel.lock();
-        match wheel.entries.get(id.index as usize) {
-            Some(e) if e.generation == id.generation && e.place != FREE_ENTRY => {}
-            _ => return false,
+        if !wheel.is_pending(id) {
+            return false;
         }
         wheel.unlink(id.index);
-        wheel.release(id.index);
+        let envelope = wheel.release(id.index);
         // `next` may now be too early: one look for nothing, then it is right again.
+        drop(wheel);
+        drop(envelope); // without the lock: destructors are not ours
         true
     }
 
+    pub(crate) fn is_pending(&self, id: TimerId) -> bool {
+        self.wheel.lock().is_pending(id)
+    }
+
     /// Fires everything due at `now`, earliest bucket first, and returns how much that was.
-    pub(crate) fn fire(&self, now: u64, mut wake: impl FnMut(Pid)) -> u64 {
+    /// Processes are woken at once, messages are added to `mail`.
+    pub(crate) fn fire(
+        &self,
+        now: u64,
+        mail: &mut Vec<Due<M>>,
+        mut wake: impl FnMut(Pid),
+    ) -> u64 {
         let mut wheel = self.wheel.lock();
-        let fired = wheel.advance(now.min(FOREVER), &mut wake);
+        let fired = wheel.advance(now.min(FOREVER), mail, &mut wake);
         self.next.store(wheel.next(), Ordering::Relaxed);
         fired
+    }
+
+    /// Takes out all messages that wait.
+    fn take_mail(&self) -> Vec<Envelope<M>> {
+        let mut wheel = self.wheel.lock();
+        wheel.mail = 0;
+        wheel.entries.iter_mut().filter_map(|entry| entry.envelope.take()).collect()
     }
 }
 
 /// All workers' wheels, and which deadline comes first.
-pub(crate) struct Wheels {
-    wheels: Box<[Timers]>,
+pub(crate) struct Wheels<M> {
+    wheels: Box<[Timers<M>]>,
     /// Never later than the earliest deadline, but for the moment in which `refresh` works it out.
     ///
     /// An inserter writes its wheel's `next`, fence, reads this; `refresh` resets this, fence,
@@ -145,7 +206,7 @@ pub(crate) struct Wheels {
     armed: CachePadded<AtomicU64>,
 }
 
-impl Wheels {
+impl<M> Wheels<M> {
     pub(crate) fn new(workers: usize) -> Self {
         Self {
             wheels: (0..workers).map(Timers::new).collect(),
@@ -162,7 +223,21 @@ impl Wheels {
     }
 
     pub(crate) fn insert(&self, wheel: usize, deadline: u64, pid: Pid) -> (TimerId, Inserted) {
-        let (id, inserted) = self.wheels[wheel].insert(deadline, pid);
+        self.note(deadline, self.wheels[wheel].insert(deadline, pid))
+    }
+
+    /// Gives the message back if the wheel holds as many as it may.
+    pub(crate) fn insert_mail(
+        &self,
+        wheel: usize,
+        deadline: u64,
+        to: Pid,
+        envelope: Envelope<M>,
+    ) -> Result<(TimerId, Inserted), Envelope<M>> {
+        Ok(self.note(deadline, self.wheels[wheel].insert_mail(deadline, to, envelope)?))
+    }
+
+    fn note(&self, deadline: u64, (id, inserted): (TimerId, Inserted)) -> (TimerId, Inserted) {
         if inserted == Inserted::Earliest {
             // SeqCst fence: the wheel's `next` before the look at `earliest`; partner: in
             // `refresh`.
@@ -178,15 +253,31 @@ impl Wheels {
         self.wheels.get(id.wheel as usize).is_some_and(|timers| timers.cancel(id))
     }
 
-    /// Fires what is due in any wheel, `own` first, and returns how much that was.
-    pub(crate) fn fire(&self, own: usize, now: u64, mut wake: impl FnMut(Pid)) -> u64 {
+    pub(crate) fn is_pending(&self, id: TimerId) -> bool {
+        self.wheels.get(id.wheel as usize).is_some_and(|timers| timers.is_pending(id))
+    }
+
+    /// Fires what is due in any wheel, `own` first, and returns how much that was, with the
+    /// messages among it: the earliest first.
+    pub(crate) fn fire(
+        &self,
+        own: usize,
+        now: u64,
+        mut wake: impl FnMut(Pid),
+    ) -> (u64, Vec<Due<M>>) {
         let (before, from) = self.wheels.split_at(own);
-        let mut fired = 0;
+        let (mut fired, mut mail) = (0, Vec::new());
         for timers in from.iter().chain(before).filter(|timers| timers.next() <= now) {
-            fired += timers.fire(now, &mut wake);
+            fired += timers.fire(now, &mut mail, &mut wake);
         }
         self.refresh();
-        fired
+        mail.sort_by_key(|due| due.deadline);
+        (fired, mail)
+    }
+
+    /// At the end of a run: drops the messages that will not be sent any more.
+    pub(crate) fn drop_mail(&self) {
+        self.wheels.iter().for_each(|timers| drop(timers.take_mail()));
     }
 
     fn refresh(&self) {
@@ -224,21 +315,29 @@ impl Wheels {
     }
 }
 
-impl Wheel {
-    fn allocate(&mut self, deadline: u64, pid: Pid) -> u32 {
+impl<M> Wheel<M> {
+    fn is_pending(&self, id: TimerId) -> bool {
+        let entry = self.entries.get(id.index as usize);
+        entry.is_some_and(|e| e.generation == id.generation && e.place != FREE_ENTRY)
+    }
+
+    fn allocate(&mut self, deadline: u64, pid: Pid, envelope: Option<Envelope<M>>) -> u32 {
         let index = self.free;
         if index != NIL {
             let entry = &mut self.entries[index as usize];
             self.free = entry.next;
             entry.deadline = deadline;
             entry.pid = pid;
+            entry.envelope = envelope;
             return index;
         }
-        let index = u32::try_from(self.entries.len()).expect("fewer timers than processes, twice");
+        let index = u32::try_from(self.entries.len())
+            .expect("a timer for each process, twice, and MAIL_MAX messages");
         let previous = NIL;
         self.entries.push(Entry {
             deadline,
             pid,
+            envelope,
             previous,
             next: NIL,
             generation: 0,
@@ -247,13 +346,17 @@ impl Wheel {
         index
     }
 
-    fn release(&mut self, index: u32) {
+    /// Frees an entry that is in no list; its message, if it had one.
+    fn release(&mut self, index: u32) -> Option<Envelope<M>> {
         let free = self.free;
         let entry = &mut self.entries[index as usize];
         entry.place = FREE_ENTRY;
         entry.generation = entry.generation.wrapping_add(1);
         entry.next = free;
         self.free = index;
+        let envelope = entry.envelope.take();
+        self.mail -= usize::from(envelope.is_some());
+        envelope
     }
 
     fn link(&mut self, index: u32) {
@@ -273,7 +376,7 @@ impl Wheel {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Entry { previous, next, place, .. } = self.entries[index as usize];
+        let &Entry { previous, next, place, .. } = &self.entries[index as usize];
         let (level, bucket) = (place as usize / BUCKETS, place as usize % BUCKETS);
         if next != NIL {
             self.entries[next as usize].previous = previous;
@@ -314,7 +417,12 @@ impl Wheel {
         }
     }
 
-    fn advance(&mut self, now: u64, wake: &mut impl FnMut(Pid)) -> u64 {
+    fn advance(
+        &mut self,
+        now: u64,
+        mail: &mut Vec<Due<M>>,
+        wake: &mut impl FnMut(Pid),
+    ) -> u64 {
         let now_tick = now >> TICK_SHIFT;
         let mut fired = 0;
         while let Some((level, bucket, start)) = self.first() {
@@ -329,8 +437,10 @@ impl Wheel {
                 index = entry.next;
                 if deadline <= now {
                     self.unlink(this);
-                    self.release(this);
-                    wake(pid);
+                    match self.release(this) {
+                        Some(envelope) => mail.push(Due { deadline, to: pid, envelope }),
+                        None => wake(pid),
+                    }
                     fired += 1;
                 } else if level > 0 {
                     self.unlink(this);
@@ -351,10 +461,53 @@ impl Wheel {
 mod tests {
     use super::*;
 
-    fn fire(timers: &Timers, now: u64) -> Vec<u64> {
-        let mut fired = Vec::new();
-        timers.fire(now, |pid| fired.push(pid.as_u64()));
+    fn fire(timers: &Timers<&'static str>, now: u64) -> Vec<u64> {
+        let (mut fired, mut mail) = (Vec::new(), Vec::new());
+        timers.fire(now, &mut mail, |pid| fired.push(pid.as_u64()));
+        assert!(mail.is_empty());
         fired
+    }
+
+    #[test]
+    fn messages_come_out_in_the_order_of_their_deadlines() {
+        let wheels = Wheels::<&str>::new(2);
+        let insert = |wheel, deadline, text| {
+            let to = Pid::from_u64(7);
+            wheels.insert_mail(wheel, deadline, to, Envelope::new(text)).ok().expect("room").0
+        };
+        insert(0, 90_000_000, "fourth");
+        insert(1, 70_000_000, "second");
+        insert(0, 80_000_000, "third");
+        insert(1, 60_000_000, "first");
+        let cancelled = insert(0, 65_000_000, "never");
+        insert(0, 1 << 40, "later");
+        assert!(wheels.is_pending(cancelled));
+        assert!(wheels.cancel(cancelled));
+        assert!(!wheels.cancel(cancelled));
+        assert!(!wheels.is_pending(cancelled));
+        let (fired, mail) = wheels.fire(1, 100_000_000, |pid| panic!("woke {pid}"));
+        let texts: Vec<&str> = mail.into_iter().map(|due| due.envelope.into_inner()).collect();
+        assert_eq!(texts, ["first", "second", "third", "fourth"]);
+        assert_eq!(fired, 4);
+        wheels.drop_mail();
+        assert!(wheels.fire(0, 1 << 41, |_| {}).1.is_empty());
+    }
+
+    #[test]
+    fn one_message_too_many_is_given_back() {
+        let timers = Timers::new(0);
+        for _ in 0..MAIL_MAX {
+            let inserted = timers.insert_mail(1 << 40, Pid::from_u64(1), Envelope::new(()));
+            let _ = inserted.ok().expect("room");
+        }
+        let insert = |timers: &Timers<()>| {
+            timers.insert_mail(5, Pid::from_u64(1), Envelope::new(())).is_ok()
+        };
+        assert!(!insert(&timers));
+        let mut mail = Vec::new();
+        timers.fire(1 << 41, &mut mail, |_| {});
+        assert_eq!(mail.len(), MAIL_MAX);
+        assert!(insert(&timers));
     }
 
     #[test]

@@ -280,17 +280,29 @@ impl<P: Program> Core<P> {
             // The earliest runs at once; those that are due with it follow in order, not each
             // before the one before.
             let mut first = true;
-            let fired = timers.fire(self.id, now, |pid| {
+            let mut enqueue = |slot| {
+                if std::mem::take(&mut first) {
+                    self.push_next(slot);
+                } else {
+                    self.tell(self.queues.push_ready(slot));
+                }
+            };
+            let (fired, mail) = timers.fire(self.id, now, |pid| {
                 let Some(slot) = self.shared().slots.lookup(pid) else { return };
                 if slot.header().state.wake(pid.generation()) == Signal::Enqueue {
-                    if std::mem::take(&mut first) {
-                        self.push_next(slot);
-                    } else {
-                        self.tell(self.queues.push_ready(slot));
-                    }
+                    enqueue(slot);
                 }
             });
             self.counters().timers_fired.add(fired);
+            for due in mail {
+                match self.shared().post(due.to, due.envelope) {
+                    Ok(slot) => {
+                        self.counters().sent.add(1);
+                        slot.into_iter().for_each(&mut enqueue);
+                    }
+                    Err(_nobody) => self.counters().refused.add(1),
+                }
+            }
         }
         self.keeper_wanted.set(self.shared().workers() > 1 && timers.want_keeper());
     }
@@ -462,6 +474,7 @@ impl<P: Program> Core<P> {
                 self.conclude(slot, |worker, program| program.settle(worker));
             }
         }
+        self.shared().timers.drop_mail();
     }
 }
 
@@ -729,9 +742,32 @@ impl<P: Program> Worker<'_, P> {
         id
     }
 
-    /// Forgets a timer; whether it was still pending.
+    /// Sends a message when `deadline` has come, to whoever has the pid then. Gives it back if too
+    /// many wait already.
+    pub fn send_at(
+        &self,
+        deadline: Instant,
+        to: Pid,
+        envelope: Envelope<P::Message>,
+    ) -> Result<TimerId, Envelope<P::Message>> {
+        let shared = self.core.shared();
+        let deadline = shared.nanos(deadline);
+        let (id, inserted) = shared.timers.insert_mail(self.core.id, deadline, to, envelope)?;
+        // As in `set_timer_for`.
+        if inserted == Inserted::Earliest {
+            self.core.clock_in.set(0);
+        }
+        Ok(id)
+    }
+
+    /// Forgets a timer, and drops its message if it has one; whether it was still pending.
     pub fn cancel_timer(&self, id: TimerId) -> bool {
         self.core.shared().cancel_timer(id)
+    }
+
+    /// Whether a timer has neither fired nor been cancelled.
+    pub fn is_timer_pending(&self, id: TimerId) -> bool {
+        self.core.shared().timers.is_pending(id)
     }
 
     /// Which worker this is, from zero.
