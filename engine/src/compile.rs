@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use wasmer::sys::vm::{
     MemoryStyle, TableStyle, VMGlobal, VMGlobalDefinition, VMMemory, VMMemoryDefinition, VMTable,
@@ -25,7 +26,7 @@ use wasmer::sys::{
 use wasmer_compiler::{ArtifactCreate, Engine};
 use wasmer_types::{
     CompilationProgressCallback, CompileError, GlobalIndex, GlobalType, MemoryError, MemoryType,
-    ModuleInfo, TableType, WasmError,
+    ModuleInfo, TableType, UserAbort, WasmError,
 };
 
 use crate::cache::{Cache, Key};
@@ -79,8 +80,13 @@ pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 pub struct Compiler {
     options: CompilerOptions,
     progress: Option<Progress>,
+    abandoned: Option<Abandoned>,
+    time_max: Option<Duration>,
     cache: Option<Cache>,
 }
+
+/// Asked now and then while a module compiles, from several threads: true gives the module up.
+pub type Abandoned = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl fmt::Debug for Compiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,7 +143,7 @@ impl Compiled {
 impl Compiler {
     /// A compiler for the machine it runs on.
     pub fn new(options: CompilerOptions) -> Self {
-        Self { options, progress: None, cache: None }
+        Self { options, progress: None, abandoned: None, time_max: None, cache: None }
     }
 
     /// Looks in `cache` before compiling, and leaves there what it compiles.
@@ -156,6 +162,20 @@ impl Compiler {
     #[must_use]
     pub fn with_options(&self, options: CompilerOptions) -> Self {
         Self { options, ..self.clone() }
+    }
+
+    /// Gives a module up between two functions when `abandoned` says so.
+    #[must_use]
+    pub fn abandoned_when(self, abandoned: Abandoned) -> Self {
+        Self { abandoned: Some(abandoned), ..self }
+    }
+
+    /// A compiler of the same options for modules that guests bring along: on one thread, without a
+    /// cache, which is for programs that come again, and with a limit of time for each module.
+    #[must_use]
+    pub fn for_guests(&self, time_max: Duration) -> Self {
+        let options = CompilerOptions { threads: NonZero::<usize>::MIN, ..self.options.clone() };
+        Self { time_max: Some(time_max), ..Self::new(options) }
     }
 
     /// What this compiler was made with.
@@ -257,10 +277,35 @@ impl Compiler {
         let validated = validate::validate(bytes)?;
         let meter = self.options.form.yields.then(|| Arc::new(Meter::new(validated.costs)));
         let engine = self.engine(meter);
-        let progress = self.progress.clone().map(progress_callback);
+        let progress = self.progress_callback();
         let artifact = Artifact::new(&engine, bytes, &Layout(self.options.form.memory), progress)
             .map_err(explain)?;
         Ok(Compiled::new(artifact, engine, self.options.form))
+    }
+
+    /// What wasmer calls between two functions.
+    fn progress_callback(&self) -> Option<CompilationProgressCallback> {
+        let Self { progress, abandoned, time_max, .. } = self.clone();
+        if progress.is_none() && abandoned.is_none() && time_max.is_none() {
+            return None;
+        }
+        let begun = Instant::now();
+        Some(CompilationProgressCallback::new(move |step| {
+            if let (Some(progress), Some(done), Some(total)) =
+                (&progress, step.phase_step(), step.phase_step_count())
+            {
+                progress(done, total);
+            }
+            if abandoned.as_ref().is_some_and(|abandoned| abandoned()) {
+                return Err(UserAbort::new("nobody waits for it any more"));
+            }
+            match time_max {
+                Some(limit) if begun.elapsed() > limit => {
+                    Err(UserAbort::new(format!("it took longer than {limit:?}, the limit")))
+                }
+                _ => Ok(()),
+            }
+        }))
     }
 
     /// An engine that compiles with our options, for one module.
@@ -296,15 +341,6 @@ fn features() -> Features {
         extended_const: true,
         ..Features::none()
     }
-}
-
-fn progress_callback(progress: Progress) -> CompilationProgressCallback {
-    CompilationProgressCallback::new(move |step| {
-        if let (Some(done), Some(total)) = (step.phase_step(), step.phase_step_count()) {
-            progress(done, total);
-        }
-        Ok(())
-    })
 }
 
 /// Whether `bytes` are WebAssembly text: the first thing that is neither blank nor comment is a
@@ -354,6 +390,7 @@ fn explain(error: CompileError) -> LoadError {
         | CompileError::UnsupportedTarget(_)
         // Cranelift's limits on the size of a function, among others.
         | CompileError::Codegen(_) => LoadErrorKind::Compile { message },
+        CompileError::Aborted(_) => LoadErrorKind::Abandoned { message },
         _ => LoadErrorKind::CompilerBug { message },
     }
     .into()

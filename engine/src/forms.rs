@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::compile::{Compiled, Compiler, CompilerOptions, Progress};
+use crate::compile::{Abandoned, Compiled, Compiler, CompilerOptions, Progress};
 use crate::image::Image;
 use crate::link::{HostFunctions, LinkError};
 use crate::validate::LoadError;
@@ -127,7 +127,15 @@ impl Module {
     /// # Errors
     /// When the module cannot be loaded or linked.
     pub fn make(&self, form: Form) -> Result<&Image, FormError> {
-        self.make_with(form, None)
+        self.make_by(form, |compiler| compiler)
+    }
+
+    /// The same, unless `abandoned` says that nobody wants it any more.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn make_unless(&self, form: Form, abandoned: Abandoned) -> Result<&Image, FormError> {
+        self.make_by(form, |compiler| compiler.abandoned_when(abandoned))
     }
 
     /// The same, and tells how far it is.
@@ -135,13 +143,24 @@ impl Module {
     /// # Errors
     /// As [`Self::make`].
     pub fn make_with(&self, form: Form, progress: Option<Progress>) -> Result<&Image, FormError> {
+        self.make_by(form, |compiler| match progress {
+            Some(progress) => compiler.with_progress(progress),
+            None => compiler,
+        })
+    }
+
+    fn make_by(
+        &self,
+        form: Form,
+        prepare: impl FnOnce(Compiler) -> Compiler,
+    ) -> Result<&Image, FormError> {
         let place = &self.0.forms[form.index()];
         let _making = place.making.lock();
         if let Some(message) = place.failure.get() {
             return Err(FormError::Before { message: Arc::clone(message) });
         }
         if place.image.get().is_none() {
-            let image = self.build(form, progress).inspect_err(|error| {
+            let image = self.build(form, prepare).inspect_err(|error| {
                 place.failure.get_or_init(|| error.to_string().into());
             })?;
             place.image.get_or_init(|| image);
@@ -155,13 +174,13 @@ impl Module {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    fn build(&self, form: Form, progress: Option<Progress>) -> Result<Image, FormError> {
+    fn build(
+        &self,
+        form: Form,
+        prepare: impl FnOnce(Compiler) -> Compiler,
+    ) -> Result<Image, FormError> {
         let options = CompilerOptions { form, ..self.0.compiler.options().clone() };
-        let compiler = self.0.compiler.with_options(options);
-        let compiler = match progress {
-            Some(progress) => compiler.with_progress(progress),
-            None => compiler,
-        };
+        let compiler = prepare(self.0.compiler.with_options(options));
         let compiled: Compiled = compiler.compile(&self.0.bytes)?;
         Ok(Image::new(compiled, &self.0.host)?)
     }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use wasmer_types::{
     DataIndex, DataInitializerLike, DataInitializerLocationLike, ElemIndex, ExportIndex,
-    FunctionIndex, FunctionType, GlobalInit, InitExpr, InitExprOp, LocalGlobalIndex, ModuleInfo,
-    TableIndex, Type, VMOffsets, entity::EntityRef,
+    FunctionIndex, FunctionType, GlobalIndex, GlobalInit, InitExpr, InitExprOp, LocalGlobalIndex,
+    ModuleInfo, TableIndex, Type, VMOffsets, entity::EntityRef,
 };
 
 use wasmer::sys::vm::TrapCode;
@@ -70,6 +70,8 @@ pub(crate) struct ImageInner {
 struct Layout {
     /// From the `VMContext`; `NOWHERE` in code without yield points.
     reductions_offset: usize,
+    /// From the `VMContext`; `NOWHERE` if the module has no such global, or it is not known which.
+    shadow_stack_offset: usize,
     dropped: usize,
     data_bits: u32,
     dropped_bits: u32,
@@ -143,20 +145,13 @@ impl Image {
     /// The same with its type, by the bytes of its name.
     #[must_use]
     pub fn exported(&self, name: &[u8]) -> Option<&ExportedFunction> {
-        let functions = &self.0.functions;
-        let order = |function: &ExportedFunction| {
-            let known = function.name.as_bytes();
-            known.len().cmp(&name.len()).then_with(|| known.cmp(name))
-        };
-        let at = functions.binary_search_by(order);
-        at.ok().map(|at| &functions[at])
+        self.0.exported(name)
     }
 
     /// The type of a function of this image.
     #[must_use]
     pub fn function_type(&self, function: Callable) -> &FunctionType {
-        let module = self.0.compiled.module();
-        &module.signatures[wasmer_types::SignatureIndex::from_u32(function.signature)]
+        self.0.function_type(function)
     }
 
     /// What its code was compiled for.
@@ -238,12 +233,33 @@ impl Image {
 }
 
 impl ImageInner {
+    /// The exported function of this name.
+    pub(crate) fn exported(&self, name: &[u8]) -> Option<&ExportedFunction> {
+        let functions = &self.functions;
+        let order = |function: &ExportedFunction| {
+            let known = function.name.as_bytes();
+            known.len().cmp(&name.len()).then_with(|| known.cmp(name))
+        };
+        let at = functions.binary_search_by(order);
+        at.ok().map(|at| &functions[at])
+    }
+
+    pub(crate) fn function_type(&self, function: Callable) -> &FunctionType {
+        let module = self.compiled.module();
+        &module.signatures[wasmer_types::SignatureIndex::from_u32(function.signature)]
+    }
+
     pub(crate) fn start(&self) -> Option<Callable> {
         self.start
     }
 
     pub(crate) fn table_count(&self) -> usize {
         self.layout.table_count
+    }
+
+    /// Where the global is in which LLVM's code keeps its stack pointer, from the `VMContext`.
+    pub(crate) fn shadow_stack_offset(&self) -> usize {
+        self.layout.shadow_stack_offset
     }
 
     /// Offset of the reference that the template holds for a function.
@@ -343,6 +359,7 @@ fn build(compiled: Compiled, host: &HostFunctions) -> Result<ImageInner, LinkErr
     let memory = builder.memory_plan();
     let data = builder.data(&memory)?;
     let reductions_offset = builder.reductions_offset();
+    let shadow_stack_offset = builder.shadow_stack_offset();
     let template = builder.template();
     let Builder { relocations, host_code, funcrefs, .. } = builder;
 
@@ -358,6 +375,7 @@ fn build(compiled: Compiled, host: &HostFunctions) -> Result<ImageInner, LinkErr
         relocations: relocations.into(),
         layout: Layout {
             reductions_offset,
+            shadow_stack_offset,
             dropped,
             data_bits: data_bits(module),
             dropped_bits: data_bits(module) + element_bits(module),
@@ -668,6 +686,29 @@ impl Builder<'_> {
         global
             .and_then(|index| self.module.local_global_index(index))
             .map_or(NOWHERE, |local| self.offsets.vmctx_vmglobal_definition(local) as usize)
+    }
+
+    /// The global in which LLVM's code keeps the stack pointer of its linear memory: exported as
+    /// `__stack_pointer` or, as linkers do unless told otherwise, the first one and not exported.
+    fn shadow_stack_offset(&self) -> usize {
+        let module = self.module;
+        let index = match module.exports.get("__stack_pointer") {
+            Some(ExportIndex::Global(index)) => *index,
+            _ => GlobalIndex::from_u32(0),
+        };
+        let is_pointer = module
+            .globals
+            .get(index)
+            .is_some_and(|global| global.ty == Type::I32 && global.mutability.is_mutable());
+        let exported = module.exports.iter().any(|(name, export)| {
+            *export == ExportIndex::Global(index) && name != "__stack_pointer"
+        });
+        match module.local_global_index(index) {
+            Some(local) if is_pointer && !exported => {
+                self.offsets.vmctx_vmglobal_definition(local) as usize
+            }
+            _ => NOWHERE,
+        }
     }
 
     fn template(&mut self) -> Box<[u128]> {

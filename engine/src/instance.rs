@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use wasmer::sys::vm::{TrapCode, VMTrampoline};
-use wasmer_types::RawValue;
+use wasmer_types::{FunctionType, RawValue};
 
 use crate::abi::{FuncRef, NOWHERE, VmCtx};
 use crate::forms::MemoryForm;
@@ -261,6 +261,18 @@ impl BoundCall {
         // SAFETY: forwards the caller's promises; `code` belongs to the same artifact.
         unsafe { trampoline(self.vmctx, code, values.as_mut_ptr()) };
     }
+
+    /// Context, code and trampoline.
+    pub(crate) fn parts(self) -> (VmCtx, usize, usize) {
+        (self.vmctx, self.function.code, self.function.trampoline)
+    }
+}
+
+/// Where a guest stood when its host function called it back.
+pub(crate) struct StackMarks {
+    exit: (usize, usize),
+    /// The guest's own stack pointer, if it is known.
+    shadow: u32,
 }
 
 // SAFETY: it is an address and code; who calls it answers for the instance.
@@ -309,6 +321,15 @@ impl Instance {
     #[must_use]
     pub fn bind(&self, function: Callable) -> BoundCall {
         BoundCall { vmctx: self.vmctx(), function }
+    }
+
+    /// An exported function, ready to be called, and its type.
+    #[must_use]
+    pub fn export(&self, name: &str) -> Option<(BoundCall, &FunctionType)> {
+        // SAFETY: the header lives as long as the instance.
+        let image = unsafe { self.header.as_ref() }.image();
+        let callable = image.exported(name.as_bytes())?.callable;
+        Some((self.bind(callable), image.function_type(callable)))
     }
 
     /// The function that runs before any other, if the module has one.
@@ -503,6 +524,34 @@ impl InstanceHeader {
         let left = unsafe { &mut *left };
         *left -= amount;
         *left < 0
+    }
+
+    /// What has to be put back after the guest was called from a host function.
+    pub(crate) fn stack_marks(&self, vmctx: VmCtx) -> StackMarks {
+        let shadow = self.shadow_stack_pointer(vmctx).map_or(0, |pointer| {
+            // SAFETY: a global of this instance, which does not run meanwhile.
+            unsafe { pointer.read() }
+        });
+        StackMarks { exit: (self.exit_frame_pointer, self.exit_stack_pointer), shadow }
+    }
+
+    /// Puts it back; the guest's stack pointer if the call was `abandoned` instead of returning.
+    pub(crate) fn restore_stack_marks(
+        &mut self,
+        vmctx: VmCtx,
+        marks: &StackMarks,
+        abandoned: bool,
+    ) {
+        (self.exit_frame_pointer, self.exit_stack_pointer) = marks.exit;
+        if let Some(pointer) = self.shadow_stack_pointer(vmctx).filter(|_| abandoned) {
+            // SAFETY: a global of this instance, which does not run meanwhile.
+            unsafe { pointer.write(marks.shadow) };
+        }
+    }
+
+    fn shadow_stack_pointer(&self, vmctx: VmCtx) -> Option<*mut u32> {
+        let offset = self.image().shadow_stack_offset();
+        (offset != NOWHERE).then(|| vmctx.cast::<u8>().wrapping_add(offset).cast())
     }
 
     /// Books the slice that is over and begins the next.

@@ -7,7 +7,8 @@
 //!    `forms` keeps what a module was compiled to;
 //! 3. `image` binds it to the host's functions (`link`) and lays out the block of an instance;
 //! 4. `instance` stamps that block for each process and calls into it;
-//! 5. `builtins` are what compiled code calls back; `signals` and `traps` are how it fails;
+//! 5. `builtins` are what compiled code calls back; `signals` and `traps` are how it fails, `catch`
+//!    is where a failure may stop;
 //!    `profile` is how it tells where its time goes.
 //!
 //! The engine knows no host function and no queue: whoever owns an instance describes the fiber it
@@ -16,6 +17,7 @@
 mod abi;
 mod builtins;
 mod cache;
+mod catch;
 mod code_map;
 mod compile;
 mod data;
@@ -36,7 +38,8 @@ mod validate;
 
 pub use abi::VmCtx;
 pub use cache::Cache;
-pub use compile::{Compiled, Compiler, CompilerOptions, OptLevel, Progress};
+pub use catch::CatchPoint;
+pub use compile::{Abandoned, Compiled, Compiler, CompilerOptions, OptLevel, Progress};
 pub use forms::{Form, FormError, MemoryForm, Module};
 pub use image::{Callable, ExportedFunction, Image};
 pub use instance::{

@@ -52,6 +52,8 @@ pub(crate) enum LoadErrorKind {
     Text { message: String, line: usize, column: usize },
     #[error("the compiler cannot compile the module: {message}")]
     Compile { message: String },
+    #[error("the compiler gave the module up: {message}")]
+    Abandoned { message: String },
     #[error("the compiler ran out of a resource while compiling the module: {message}")]
     Resource { message: String },
     #[error(

@@ -10,6 +10,7 @@
 //! [`crate::meter`] use an index that a guest cannot.
 
 mod costs;
+mod effort;
 mod error;
 mod features;
 #[cfg(test)]
@@ -80,6 +81,7 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<Validated, LoadError> {
         match valid {
             ValidPayload::Func(function, body) => {
                 pass.function(function, &body).map_err(|error| explain(bytes, &error))?;
+                pass.effort.check(body.range().start)?;
             }
             ValidPayload::Ok | ValidPayload::Parser(_) | ValidPayload::End(_) => {}
         }
@@ -142,6 +144,7 @@ fn explain(bytes: &[u8], error: &wasmparser::Error) -> LoadError {
 #[derive(Default)]
 struct Pass {
     counter: costs::Counter,
+    effort: effort::Effort,
     imported_functions: u32,
     allocations: FuncValidatorAllocations,
 }
@@ -207,13 +210,16 @@ impl Pass {
         reader.set_features(SUPPORTED);
         let mut operators = wasmparser::OperatorsReader::new(reader);
         self.counter.begin_function();
+        self.effort.begin_function(validator.len_locals());
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset()?;
             validator.op(offset, &operator)?;
             self.counter.operator(&operator);
+            self.effort.operator(&operator);
         }
         operators.finish()?;
         self.counter.end_function();
+        self.effort.end_function();
         self.allocations = validator.into_allocations();
         Ok(())
     }
