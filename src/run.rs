@@ -156,7 +156,9 @@ fn config(arguments: &RunArguments, rights: &Rights) -> Result<ProcessConfig, Fa
 }
 
 fn builder(arguments: &RunArguments) -> NodeBuilder {
-    let mut builder = NodeBuilder::new().memories(arguments.memory.into());
+    let mut builder = NodeBuilder::new()
+        .memories(arguments.memory.into())
+        .compiler(&Compiler::new(CompilerOptions::default()));
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers.get());
     }

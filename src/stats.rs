@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
-use lunatic_host_api::{Stats, Tally};
+use lunatic_host_api::{Metric, Stats, Summary, Tally};
 
 use crate::cli::StatsFormat;
 
@@ -121,7 +121,7 @@ impl Memory {
     }
 }
 
-/// One line: `{"stats":{"total":{…},"workers":[{…},…],"others":{…},"alive_peak":N,"memory":{…}}}`.
+/// One line: `{"stats":{"total":{…},"workers":[{…},…],"others":{…},"alive_peak":N,"memory":{…},"metrics":[…]}}`.
 fn json(stats: &Stats, memory: &Memory) -> String {
     let tally = |tally: &Tally| {
         let rows = GROUPS.iter().flat_map(|(_, rows)| rows.iter());
@@ -137,14 +137,61 @@ fn json(stats: &Stats, memory: &Memory) -> String {
             format!("\"{key}\":{}", bytes.map_or("null".to_string(), |bytes| bytes.to_string()))
         })
         .collect();
+    let metrics: Vec<String> = stats.metrics.iter().map(metric_json).collect();
     format!(
-        "{{\"stats\":{{\"total\":{},\"workers\":[{}],\"others\":{},\"alive_peak\":{},\"memory\":{{{}}}}}}}\n",
+        "{{\"stats\":{{\"total\":{},\"workers\":[{}],\"others\":{},\"alive_peak\":{},\"memory\":{{{}}},\"metrics\":[{}]}}}}\n",
         tally(&stats.total),
         workers.join(","),
         tally(&stats.others),
         stats.alive_peak,
-        memory.join(",")
+        memory.join(","),
+        metrics.join(",")
     )
+}
+
+/// `{"name":…,"counter":N}`, and so on: an object for each metric.
+fn metric_json((name, metric): &(String, Metric)) -> String {
+    let value = match metric {
+        Metric::Counter(count) => format!("\"counter\":{count}"),
+        Metric::Gauge(value) => format!("\"gauge\":{}", json_number(*value)),
+        Metric::Histogram(summary) => {
+            let fields = histogram_fields(summary)
+                .map(|(key, value)| format!("\"{key}\":{}", json_number(value)));
+            format!("\"histogram\":{{\"count\":{},{}}}", summary.count, fields.join(","))
+        }
+        _ => "\"unknown\":null".to_string(),
+    };
+    format!("{{\"name\":{},{value}}}", json_text(name))
+}
+
+fn histogram_fields(summary: &Summary) -> [(&'static str, f64); 5] {
+    [
+        ("sum", summary.sum),
+        ("min", summary.min),
+        ("p50", summary.p50),
+        ("p99", summary.p99),
+        ("max", summary.max),
+    ]
+}
+
+/// JSON has no word for what is not finite.
+fn json_number(value: f64) -> String {
+    if value.is_finite() { value.to_string() } else { "null".to_string() }
+}
+
+/// A guest chose this text.
+fn json_text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            _ if (character as u32) < 0x20 => {
+                let _ = write!(quoted, "\\u{:04x}", character as u32);
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted + "\""
 }
 
 /// A column for the total, one for each worker and, if they did anything, one for other threads.
@@ -180,6 +227,23 @@ fn table(stats: &Stats, memory: &Memory, bold: bool) -> String {
     for (_, name, bytes) in memory.rows() {
         let size = bytes.map_or("unknown".to_string(), mebibytes);
         line(&mut text, &format!("  {name}"), std::iter::once(size), false);
+    }
+    if !stats.metrics.is_empty() {
+        line(&mut text, "metrics", std::iter::empty(), bold);
+    }
+    for (name, metric) in &stats.metrics {
+        // Names are a guest's, and a terminal may obey what it is shown.
+        let name = name.escape_debug();
+        let value = match metric {
+            Metric::Counter(count) => grouped(*count),
+            Metric::Gauge(value) => value.to_string(),
+            Metric::Histogram(summary) => {
+                let fields = histogram_fields(summary).map(|(key, value)| format!("{key} {value}"));
+                format!("{} values: {}", grouped(summary.count), fields.join(", "))
+            }
+            _ => String::new(),
+        };
+        line(&mut text, &format!("  {name}"), std::iter::once(value), false);
     }
     text
 }

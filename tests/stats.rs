@@ -197,3 +197,35 @@ fn an_unknown_format_is_refused_with_those_that_are() {
     command.args(["run", "--stats=xml"]).arg(module.path());
     run_command(command, b"").expect(2).says(&["xml", "table", "json"]);
 }
+
+#[test]
+fn what_a_program_measures_is_shown() {
+    let guest = r#"(module
+      (import "lunatic::metrics" "counter" (func $counter (param i32 i32 i64)))
+      (import "lunatic::metrics" "increment_counter" (func $increment (param i32 i32)))
+      (import "lunatic::metrics" "gauge" (func $gauge (param i32 i32 f64)))
+      (import "lunatic::metrics" "increment_gauge" (func $more (param i32 i32 f64)))
+      (import "lunatic::metrics" "decrement_gauge" (func $less (param i32 i32 f64)))
+      (import "lunatic::metrics" "histogram" (func $histogram (param i32 i32 f64)))
+      (memory (export "memory") 1)
+      (data (i32.const 0) "a\"b\1b")
+      (func (export "_start")
+        (call $counter (i32.const 0) (i32.const 1) (i64.const 40))
+        (call $increment (i32.const 0) (i32.const 1))
+        (call $increment (i32.const 0) (i32.const 1))
+        (call $gauge (i32.const 0) (i32.const 1) (f64.const 1.5))
+        (call $more (i32.const 0) (i32.const 1) (f64.const 3))
+        (call $less (i32.const 0) (i32.const 1) (f64.const 1))
+        (call $histogram (i32.const 0) (i32.const 4) (f64.const 2))
+        (call $histogram (i32.const 0) (i32.const 4) (f64.const 6))
+        (call $gauge (i32.const 0) (i32.const 4) (f64.const nan))))"#;
+    run_wat_with(&["--stats=json"], guest).expect(0).says(&[
+        "{\"name\":\"a\",\"counter\":42}",
+        "{\"name\":\"a\",\"gauge\":3.5}",
+        "{\"name\":\"a\\\"b\\u001b\",\"gauge\":null}",
+        "\"histogram\":{\"count\":2,\"sum\":8,\"min\":2,",
+    ]);
+    run_wat_with(&["--stats"], guest).expect(0).says(&["metrics\n", "2 values: sum 8, min 2"]);
+    let long = guest.replace("(i32.const 1) (i64.const 40)", "(i32.const 257) (i64.const 40)");
+    run_wat_with(&[], &long).expect(134).says(&["a metric's name of 257 bytes; it may have 256"]);
+}

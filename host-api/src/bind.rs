@@ -7,7 +7,8 @@
 //! - a *thunk* (`lunatic_engine::exit_thunk`) that notes where compiled code was left;
 //! - a *shim* on the process's small stack, which converts the arguments, runs the function on the
 //!   worker's own stack, and there catches panics. If the answer is "pending" it parks the process
-//!   and asks again; it owns nothing while it does.
+//!   and asks again; it owns nothing while it does. (Or the function wants the guest called back
+//!   first: `reentry.rs`.)
 //!
 //! A function marked `[short]` stays on the process's stack if that has [`SHORT_ROOM`] bytes left:
 //! for those that cost no more than the change of stacks would. They must not call what uses the
@@ -28,6 +29,7 @@ use lunatic_scheduler::{Process, Worker};
 use crate::exit::ExitReason;
 use crate::memory::{GuestMemory, Ptr};
 use crate::process::{ProcessState, settle_account};
+use crate::reentry::{resume_if_caught, visit_guest};
 
 /// A host function was used against its contract: ends the calling process with this message.
 #[derive(Debug)]
@@ -181,6 +183,8 @@ enum Next<T> {
     Return(T),
     Park,
     Yield,
+    /// Call the guest back, then ask again.
+    Visit,
     Leave(Cause),
 }
 
@@ -224,6 +228,8 @@ pub(crate) unsafe fn run<A: Answer>(
             Next::Return(value) => return value.into_abi(),
             Next::Park => rest(process, Process::park),
             Next::Yield => rest(process, Process::yield_now),
+            // SAFETY: forwards the caller's promise; the function wants it.
+            Next::Visit => unsafe { visit_guest(process) },
             // SAFETY: forwards the caller's promise.
             Next::Leave(cause) => unsafe { leave(vmctx, process, name, cause) },
         }
@@ -270,6 +276,8 @@ pub(crate) unsafe fn run_short<A: Answer>(
             Next::Return(_) => unreachable!("returned above"),
             Next::Park => rest(process, Process::park),
             Next::Yield => rest(process, Process::yield_now),
+            // SAFETY: forwards the caller's promise; the function wants it.
+            Next::Visit => unsafe { visit_guest(process) },
             // SAFETY: forwards the caller's promise.
             Next::Leave(cause) => unsafe { leave(vmctx, process, name, cause) },
         }
@@ -301,7 +309,14 @@ unsafe fn leave(
     function: &'static str,
     cause: Cause,
 ) -> ! {
-    process.on_worker(move |_, state| {
+    let is_trap = process.on_worker(move |_, state| {
+        if let Cause::Fault(fault) = &cause
+            && let FaultKind::Message(message) = &*fault.0
+            && state.away.innermost().is_some()
+        {
+            tracing::debug!("process {} caught a trap of {function}: {message}", state.pid());
+            return true;
+        }
         let reason = match cause {
             Cause::Panic(panic) => ExitReason::HostBug { message: panic_text(function, &*panic) },
             Cause::Fault(fault) => match *fault.0 {
@@ -315,7 +330,12 @@ unsafe fn leave(
             },
         };
         state.end(reason);
+        false
     });
+    if is_trap {
+        // SAFETY: what was owned has been given to the closure above; shims own nothing.
+        unsafe { resume_if_caught(process) };
+    }
     process.exit()
 }
 
@@ -402,6 +422,7 @@ unsafe fn step<A: Answer>(
     match answer {
         Ok(Poll::Ready(Ok(value))) => Next::Return(value),
         Ok(Poll::Pending) if state.wait.yields => Next::Yield,
+        Ok(Poll::Pending) if state.away.wants_guest() => Next::Visit,
         Ok(Poll::Pending) => Next::Park,
         Ok(Poll::Ready(Err(fault))) if fault.is_wait() => Next::Park,
         Ok(Poll::Ready(Err(fault))) => Next::Leave(Cause::Fault(fault)),

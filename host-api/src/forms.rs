@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::bind::Call;
 use crate::kept::Kept;
+use crate::modules::Loaded;
 use crate::node::NodeInner;
 use crate::stdio::Host;
 
@@ -23,8 +24,7 @@ pub(crate) enum ModuleRef {
     /// The main process's, which all inherit that were not given another.
     Main(Kept<Module>),
     /// One that was loaded at run time.
-    #[allow(dead_code, reason = "until processes can load modules")]
-    Own(Module),
+    Own(Arc<Loaded>),
 }
 
 impl Deref for ModuleRef {
@@ -32,7 +32,7 @@ impl Deref for ModuleRef {
     fn deref(&self) -> &Module {
         match self {
             Self::Main(module) => module,
-            Self::Own(module) => module,
+            Self::Own(loaded) => loaded.module(),
         }
     }
 }

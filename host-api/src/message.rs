@@ -10,6 +10,8 @@ use lunatic_scheduler::{Envelope, Pid, Worker};
 use crate::exit::Cause;
 use crate::kept::Kept;
 use crate::net::{Listener, TcpStream, TlsStream, UdpSocket};
+use crate::modules::Loaded;
+use crate::net::{TcpStream, TlsStream, UdpSocket};
 use crate::node::NodeInner;
 use crate::payload::Payload;
 use crate::process::ProcessState;
@@ -119,6 +121,7 @@ pub(crate) enum Resource {
     TcpStream(Arc<TcpStream>),
     TlsStream(Arc<TlsStream>),
     UdpSocket(Arc<UdpSocket>),
+    Module(Arc<Loaded>),
 }
 
 /// A channel on its way: counts as a reference until it arrives or is dropped.

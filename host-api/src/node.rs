@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lunatic_engine::profile;
 use lunatic_engine::signals::{self, FiberAtFault};
-use lunatic_engine::{Form, FormError, InstantiateError, MemoryForm, MemoryPool, Module};
+use lunatic_engine::{Compiler, Form, FormError, InstantiateError, MemoryForm, MemoryPool, Module};
 use lunatic_scheduler::{
     BlockingError, Builder, Guard, Handle, Job, Pid, Runtime, SpawnError, StartError,
     TrapHandlerRegs, current_fiber,
@@ -18,6 +18,8 @@ use crate::exit::ExitReason;
 use crate::forms::{FormsInMaking, ModuleRef};
 use crate::kept::Kept;
 use crate::memories::Memories;
+use crate::metrics::Metrics;
+use crate::modules::Modules;
 use crate::net::Lookups;
 use crate::process::{Entry, Params, ProcessState, Start};
 use crate::ready::Reactor;
@@ -63,6 +65,7 @@ pub struct NodeBuilder {
     slice: i64,
     form: Form,
     memories: Memories,
+    compiler: Compiler,
 }
 
 impl Default for NodeBuilder {
@@ -85,6 +88,7 @@ impl NodeBuilder {
             slice: Self::SLICE,
             form: Form::default(),
             memories: Memories::default(),
+            compiler: Compiler::default(),
         }
     }
 
@@ -134,6 +138,14 @@ impl NodeBuilder {
         Form { memory: self.memories.first(), ..self.form }
     }
 
+    /// Compiles the modules that guests bring along with the options of this one, but on one thread
+    /// each, without its cache, and within a limit of time. Default: one without options.
+    #[must_use]
+    pub fn compiler(mut self, compiler: &Compiler) -> Self {
+        self.compiler = compiler.clone();
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -154,6 +166,8 @@ impl NodeBuilder {
             ties: Ties::default(),
             registry: Registry::default(),
             lookups: Lookups::default(),
+            modules: Modules::new(&self.compiler),
+            metrics: Metrics::default(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
         });
@@ -279,6 +293,10 @@ pub(crate) struct NodeInner {
     pub(crate) ties: Ties,
     pub(crate) registry: Registry,
     pub(crate) lookups: Lookups,
+    /// For processes that compile modules.
+    pub(crate) modules: Modules,
+    /// What guests measure.
+    pub(crate) metrics: Metrics,
     /// How the main process ended.
     outcome: Mutex<Option<ExitReason>>,
     reports: AtomicUsize,
@@ -391,12 +409,19 @@ fn fiber_at_fault() -> Option<FiberAtFault> {
     })
 }
 
-/// Leads the interrupted fiber to its end.
+/// Leads the interrupted fiber to its end, or to the call that catches its traps.
 ///
 /// # Safety
 /// Called by the fault handler, about the fiber that [`fiber_at_fault`] described.
 unsafe fn redirect(_data: *mut ()) -> TrapHandlerRegs {
     let bounds = current_fiber().expect("the handler asked just before");
+    // SAFETY: the fiber runs guest code or calls of it, so its program is there, and what is read
+    // of it changes only on this thread, on a worker's stack.
+    let innermost = unsafe { &*bounds.program.cast::<ProcessState>() }.away.innermost();
+    if let Some(point) = innermost {
+        // SAFETY: as `redirect` below; the point is the innermost of this fiber.
+        return unsafe { point.as_ref().registers() };
+    }
     // SAFETY: same thread, same signal; the handler found pc in guest code or the stack's guard,
     // where nothing needs dropping, and writes the registers back.
     unsafe { bounds.redirect() }

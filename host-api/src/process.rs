@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunatic_engine::{
-    BoundCall, Callable, ExportedFunction, Form, Frame, Hooks, Image, Instance, Limits, Prepared,
-    RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
+    BoundCall, Callable, ExportedFunction, Form, Frame, FunctionType, Hooks, Image, Instance,
+    Limits, Prepared, RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
 use lunatic_scheduler::{Bounds, End, Handle, Pid, Process, Program, Settled, TimerId, Worker};
@@ -34,6 +34,7 @@ use crate::forms::ModuleRef;
 use crate::kept::Kept;
 use crate::message::{Mail, Message};
 use crate::node::{NodeInner, RunError};
+use crate::reentry::{Away, resume_if_caught};
 use crate::registry::Vacancy;
 use crate::resources::Resources;
 use crate::rights::RightsState;
@@ -68,6 +69,8 @@ pub(crate) struct ProcessState {
     pub(crate) wait: Wait,
     pub(crate) wasi: WasiState,
     pub(crate) config: ConfigRef,
+    /// A call of its own that is on another thread or back in the guest.
+    pub(crate) away: Away,
     pub(crate) module: ModuleRef,
     pub(crate) node: Kept<Arc<NodeInner>>,
 }
@@ -215,7 +218,8 @@ impl<'a> Start<'a> {
         block: NonNull<u8>,
     ) -> ProcessState {
         // SAFETY: the block is the process's own part of its slot until `ended` has dropped the
-        // state, which holds the image's module; the node keeps the pool; the hooks below take the state's address as their
+        // state, which holds the image's module; the node keeps the pool; the hooks below take the
+        // state's address as their
         // owner.
         let instance = unsafe { prepared.place(block, me.program().cast(), &HOOKS) };
         ProcessState {
@@ -236,6 +240,7 @@ impl<'a> Start<'a> {
             wait: Wait::default(),
             wasi: WasiState::default(),
             config: self.config,
+            away: Away::default(),
             module: self.module,
             node: self.node,
         }
@@ -393,6 +398,11 @@ impl ProcessState {
         self.exit = Some(Box::new(reason));
     }
 
+    /// A function that its module exports, to be called in its instance.
+    pub(crate) fn export(&self, name: &str) -> Option<(BoundCall, &FunctionType)> {
+        self.instance.export(name)
+    }
+
     /// Its id.
     pub(crate) fn pid(&self) -> Pid {
         self.me.pid()
@@ -511,6 +521,8 @@ static HOOKS: Hooks = Hooks { raise, yield_now, on_host_stack };
 unsafe fn raise(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> ! {
     // SAFETY: forwards the caller's promise.
     let process = unsafe { ProcessState::handle_of(owner) };
+    // SAFETY: a builtin raises when it owns nothing.
+    unsafe { resume_if_caught(process) };
     process.on_worker(|_, state| {
         // SAFETY: the process is inside a builtin, on this stack.
         let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };

@@ -9,8 +9,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::api::timer::Delayed;
 use crate::bind::Fault;
 use crate::config::ProcessConfig;
+use crate::modules::Loaded;
 use crate::net::{Addresses, Listener, Net, TcpStream, TlsListener, TlsStream, UdpSocket};
 
 /// The resources of one process.
@@ -33,11 +35,16 @@ pub(crate) trait Kind: Sized {
 pub(crate) struct Table<T> {
     entries: HashMap<u64, T>,
     next: u64,
+    /// With so many it is time for `Resources::weed`.
+    weed_at: usize,
 }
+
+/// Fewer than this are not worth looking through. By feel.
+const WEED_MIN: usize = 64;
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), next: 0 }
+        Self { entries: HashMap::new(), next: 0, weed_at: WEED_MIN }
     }
 }
 
@@ -72,6 +79,8 @@ kinds! {
     tls_listeners: Arc<TlsListener>, "TLS listener";
     tls_streams: Arc<TlsStream>, "TLS stream";
     udp_sockets: Arc<UdpSocket>, "UDP socket";
+    modules: Arc<Loaded>, "module";
+    timers: Delayed, "timer";
 }
 
 impl Resources {
@@ -137,6 +146,19 @@ impl Resources {
     /// Whether so many more could be added.
     pub(crate) fn has_room_for(&self, more: usize, max: usize) -> bool {
         self.open.saturating_add(more) <= max
+    }
+
+    /// Now and then, takes away those of a kind that are over by themselves: when they are twice as
+    /// many as were left the last time, so that it costs each of them a constant amount.
+    pub(crate) fn weed<T: Kind>(&mut self, mut is_alive: impl FnMut(&T) -> bool) {
+        let Some(tables) = self.tables.as_deref_mut() else { return };
+        let table = T::table_mut(tables);
+        let before = table.entries.len();
+        if before >= table.weed_at {
+            table.entries.retain(|_, resource| is_alive(resource));
+            table.weed_at = (2 * table.entries.len()).max(WEED_MIN);
+            self.open -= before - table.entries.len();
+        }
     }
 }
 

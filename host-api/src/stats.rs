@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lunatic_scheduler::{Counters, OWN_COUNTERS};
 
 use crate::exit::ExitReason;
+use crate::metrics::Metric;
 use crate::node::NodeInner;
 
 /// The counters of ours, by their place in the scheduler's.
@@ -148,7 +149,7 @@ impl From<&Counters> for Tally {
 }
 
 /// Everything that a run has counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Over all.
@@ -160,6 +161,9 @@ pub struct Stats {
     /// The most processes that were alive at once, as far as it was seen: never too high, exact
     /// with one worker, else short of a few hundred at the very most.
     pub alive_peak: u64,
+    /// What the program measures about itself (`lunatic::metrics`): counters, gauges, histograms,
+    /// each by name.
+    pub metrics: Vec<(String, Metric)>,
 }
 
 /// Reads the counters of a run, during it and after its end. Keeps the run's memory mapped.
@@ -179,6 +183,7 @@ impl Observer {
             workers,
             others,
             alive_peak: handle.alive_peak(),
+            metrics: self.0.metrics.all(),
         }
     }
 }

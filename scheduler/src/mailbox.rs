@@ -279,6 +279,12 @@ impl<M> Inbox<M> {
         self.search(self.refused, filter)
     }
 
+    /// Owner: as if all messages that have come so far had been refused.
+    pub(crate) fn skip(&mut self, arrivals: &Arrivals<M>, generation: u32) {
+        self.collect(arrivals, generation);
+        self.refused = self.tail;
+    }
+
     fn search(
         &mut self,
         after: *mut Node<M>,

@@ -172,12 +172,7 @@ impl<M> Timers<M> {
 
     /// Fires everything due at `now`, earliest bucket first, and returns how much that was.
     /// Processes are woken at once, messages are added to `mail`.
-    pub(crate) fn fire(
-        &self,
-        now: u64,
-        mail: &mut Vec<Due<M>>,
-        mut wake: impl FnMut(Pid),
-    ) -> u64 {
+    pub(crate) fn fire(&self, now: u64, mail: &mut Vec<Due<M>>, mut wake: impl FnMut(Pid)) -> u64 {
         let mut wheel = self.wheel.lock();
         let fired = wheel.advance(now.min(FOREVER), mail, &mut wake);
         self.next.store(wheel.next(), Ordering::Relaxed);
@@ -417,12 +412,7 @@ impl<M> Wheel<M> {
         }
     }
 
-    fn advance(
-        &mut self,
-        now: u64,
-        mail: &mut Vec<Due<M>>,
-        wake: &mut impl FnMut(Pid),
-    ) -> u64 {
+    fn advance(&mut self, now: u64, mail: &mut Vec<Due<M>>, wake: &mut impl FnMut(Pid)) -> u64 {
         let now_tick = now >> TICK_SHIFT;
         let mut fired = 0;
         while let Some((level, bucket, start)) = self.first() {

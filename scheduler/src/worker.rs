@@ -713,6 +713,13 @@ impl<P: Program> Worker<'_, P> {
         }
     }
 
+    /// The next [`receive_new`](Self::receive_new) will not look at what is in the mailbox now.
+    #[track_caller]
+    pub fn skip(&self, process: Process<P>) {
+        self.own_slot(process)
+            .with_inbox(|inbox, arrivals| inbox.skip(arrivals, process.pid().generation()));
+    }
+
     /// The slot of `process`, which must be the one the worker runs.
     #[inline]
     #[track_caller]

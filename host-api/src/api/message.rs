@@ -1,6 +1,7 @@
 //! `lunatic::message`: writing, sending, receiving and reading messages.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::task::Poll;
 
 use lunatic_scheduler::{Pid, Room};
@@ -10,6 +11,7 @@ use crate::config::Overflow;
 use crate::exit::{ExitReason, Kind};
 use crate::memory::Ptr;
 use crate::message::{Mail, Message, Notice, Resource, Tie, Transit};
+use crate::modules::Loaded;
 use crate::process::ProcessState;
 
 /// A wait ended because its time was over.
@@ -231,6 +233,23 @@ host_functions! {
         call.add(socket)
     }
 
+    /// Attaches a compiled module to the message; the process keeps its own. Answers the attachment's
+    /// index, for `take_module`. Traps if the id is unknown.
+    fn push_module(call, module_id: u64) -> Result<u64, Fault> {
+        let module = Arc::clone(call.state.resources.get::<Arc<Loaded>>(module_id)?);
+        push(call.state, Resource::Module(module))
+    }
+
+    /// Takes a compiled module out of the message. Answers an id of this process. Traps if there is
+    /// no module at this index, or it was taken before.
+    fn take_module(call, index: u64) -> Result<u64, Fault> {
+        let module = take(call.state, index, "module", |resource| match resource {
+            Resource::Module(module) => Ok(module),
+            other => Err(other),
+        })?;
+        call.add(module)
+    }
+
     /// Sends the message to a process's mailbox. Always 0: a message to a process that does not
     /// exist is dropped.
     [short] fn send(call, process_id: u64) -> Result<u32, Fault> {
@@ -297,6 +316,32 @@ host_functions! {
         let copied = &text.as_bytes()[..text.len().min(text_len as usize)];
         call.memory.slice_mut(text_ptr, text_len)?[..copied.len()].copy_from_slice(copied);
         Ok(u32::try_from(text.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Sends the message, then waits for one with the tag `wait_on_tag` and makes it current. What
+    /// was in the mailbox before is not looked at: for an answer whose tag nobody can have used yet.
+    /// 0: there it is. 9027: `timeout` milliseconds have passed (`u64::MAX`: no limit).
+    fn send_receive_skip_search(
+        call, process_id: u64, wait_on_tag: i64, timeout: u64,
+    ) -> Poll<Result<u32, Fault>> {
+        if !std::mem::replace(&mut call.state.wait.searched, true) {
+            let message = call.state.take_scratch()?;
+            call.worker.skip(call.state.me());
+            if let Err(lost) = call.worker.send(Pid::from_u64(process_id), message) {
+                Message::discard(lost, call.worker);
+            }
+        }
+        let wanted = |message: &Message| message.tag == wait_on_tag;
+        if let Some(message) = call.worker.receive_new(call.state.me(), wanted) {
+            let kind = kind(&message);
+            call.state.scratch = Some(message);
+            return Poll::Ready(Ok(kind));
+        }
+        if call.timed_out(timeout) {
+            return Poll::Ready(Ok(TIMEOUT));
+        }
+        call.wake_at_deadline();
+        Poll::Pending
     }
 
     /// Waits for a message with one of the tags (64-bit little-endian at `tag_ptr`, `tag_len` of

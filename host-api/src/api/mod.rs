@@ -2,11 +2,15 @@
 
 pub(crate) mod channel;
 mod config;
+mod distributed;
 pub(crate) mod error;
 mod message;
+mod metrics;
 mod networking;
 mod process;
 mod registry;
+pub(crate) mod timer;
+mod trap;
 mod version;
 pub(crate) mod wasi;
 
@@ -35,6 +39,7 @@ pub fn modules() -> Vec<&'static HostModule> {
         &config::wasi::MODULE,
         &config::precise::MODULE,
         &message::MODULE,
+        &timer::MODULE,
         &channel::MODULE,
         &registry::MODULE,
         &networking::dns::MODULE,
@@ -42,6 +47,9 @@ pub fn modules() -> Vec<&'static HostModule> {
         &networking::tls::MODULE,
         &networking::udp::MODULE,
         &error::MODULE,
+        &trap::MODULE,
+        &metrics::MODULE,
+        &distributed::MODULE,
         &version::MODULE,
         &wasi::MODULE,
         &wasi::unstable::MODULE,

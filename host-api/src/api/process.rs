@@ -1,5 +1,6 @@
 //! `lunatic::process`: making, ending and asking about processes.
 
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use crate::account::Place;
 use crate::bind::{Call, Fault, host_functions};
 use crate::config::{ConfigRef, Right};
 use crate::exit::ExitReason;
+use crate::forms::ModuleRef;
+use crate::jobs::Turn;
 use crate::memory::Ptr;
+use crate::modules::{CompileResult, Loaded, MODULE_BYTES_MAX, Modules, Order, Room};
 use crate::process::{Entry, Start};
 use crate::registry::Claim;
 use crate::stats::Own;
@@ -41,6 +45,37 @@ host_functions! {
     /// Processes: instances of a module, each with its own memory, stack and mailbox.
     pub(crate) MODULE: "lunatic::process";
 
+    /// Compiles a module (binary or text) for `spawn`, while others run. 0: its id (u64) is at
+    /// `id_ptr`. 1: an error id is there: the module is not valid, imports what lunatic does not
+    /// provide, or is too large. -1: the process may not compile modules. At most 64 MiB. A module
+    /// that takes longer than a minute is given up.
+    fn compile_module(
+        call, module_data_ptr: Ptr, module_data_len: u32, id_ptr: Ptr,
+    ) -> Poll<Result<i32, Fault>> {
+        if call.state.may(Right::Compile).is_err() {
+            return Poll::Ready(Ok(-1));
+        }
+        let compiled = call.job(|call, turn| {
+            // Checked before there is a module whose id could not be told.
+            call.memory.slice_mut(id_ptr, 8)?;
+            order_module(call, (module_data_ptr, module_data_len), turn)
+        });
+        compiled.map(|result| {
+            let max = call.state.config.resources_max;
+            let (status, id) = match result? {
+                Ok(module) => (0, call.state.resources.add(module, max)?),
+                Err(words) => (1, call.state.errors.add(words)?),
+            };
+            call.memory.write_u64(id_ptr, id)?;
+            Ok(status)
+        })
+    }
+
+    /// Forgets a module. Processes that run it go on. Traps if there is no such module.
+    fn drop_module(call, module_id: u64) -> Result<(), Fault> {
+        call.state.resources.remove::<Arc<Loaded>>(module_id).map(drop)
+    }
+
     /// Makes a process that runs the exported function `func_str` with the parameters. They are
     /// records of 17 bytes: the type (0x7F i32, 0x7E i64, 0x7B v128), then 16 bytes of the value,
     /// little-endian. `config_id` (see `create_config`) and `module_id` -1 mean the caller's own. `link`
@@ -52,12 +87,11 @@ host_functions! {
         call, link: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(module_id)?;
         let config = call.config_for_child(config_id)?;
         let function = (func_str_ptr, func_str_len);
         let params = (params_ptr, params_len);
         let tags = ChildTags { link, monitor: 0 };
-        let child = Child { tags, config, function, params, with_message: false };
+        let child = Child { tags, module_id, config, function, params, with_message: false };
         spawn_process(call, child, id_ptr)
     }
 
@@ -67,13 +101,12 @@ host_functions! {
         call, link: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(module_id)?;
         let config = call.config_for_child(config_id)?;
         call.state.check_sendable()?;
         let function = (func_str_ptr, func_str_len);
         let params = (params_ptr, params_len);
         let tags = ChildTags { link, monitor: 0 };
-        let child = Child { tags, config, function, params, with_message: true };
+        let child = Child { tags, module_id, config, function, params, with_message: true };
         spawn_process(call, child, id_ptr)
     }
 
@@ -83,7 +116,6 @@ host_functions! {
         call, link: i64, monitor: i64, config_id: i64, module_id: i64,
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(module_id)?;
         let config = call.config_for_child(config_id)?;
         call.state.check_sendable()?;
         if monitor == 0 {
@@ -92,7 +124,7 @@ host_functions! {
         let function = (func_str_ptr, func_str_len);
         let tags = ChildTags { link, monitor };
         let params = (params_ptr, params_len);
-        let child = Child { tags, config, function, params, with_message: true };
+        let child = Child { tags, module_id, config, function, params, with_message: true };
         spawn_process(call, child, id_ptr)
     }
 
@@ -105,13 +137,12 @@ host_functions! {
         func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32,
         node_id_ptr: Ptr, id_ptr: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        own_only(module_id)?;
         let config = call.config_for_child(config_id)?;
         let name = name(call, name_ptr, name_len)?;
         let function = (func_str_ptr, func_str_len);
         let params = (params_ptr, params_len);
         let tags = ChildTags { link, monitor: 0 };
-        let child = Child { tags, config, function, params, with_message: false };
+        let child = Child { tags, module_id, config, function, params, with_message: false };
         call.memory.write_u64(node_id_ptr, THIS_NODE)?;
         spawn_named(call, child, name, id_ptr)
     }
@@ -232,16 +263,46 @@ pub(super) fn yield_once<T: Default>(call: &mut Call<'_, '_>) -> Poll<Result<T, 
     Poll::Pending
 }
 
-fn own_only(module_id: i64) -> Result<(), Fault> {
-    if module_id != OWN {
-        return Err(Fault::new(format!("the process has no module with id {module_id}")));
+/// Gives a module to those who compile. What is known to be wrong at once is their answer, too.
+fn order_module(
+    call: &mut Call<'_, '_>,
+    (at, len): (Ptr, u32),
+    turn: Turn<CompileResult>,
+) -> Result<(), Fault> {
+    let bytes = call.memory.slice(at, len)?;
+    if len > MODULE_BYTES_MAX {
+        turn.finish(Err(format!(
+            "a module of {len} bytes; one that is compiled at run time may have {MODULE_BYTES_MAX}"
+        )));
+        return Ok(());
     }
-    Ok(())
+    match Room::take(&call.state.node, bytes.len()) {
+        Ok(room) => {
+            let form = call.state.node.form_for(&call.state.config);
+            let order = Order { form, bytes: bytes.to_vec(), room, turn };
+            Modules::order(&call.state.node, order)
+                .map_err(|error| Fault::new(format!("no thread to compile in: {error}")))
+        }
+        Err(words) => {
+            turn.finish(Err(words));
+            Ok(())
+        }
+    }
+}
+
+/// The module that a number stands for.
+fn module(call: &Call<'_, '_>, module_id: i64) -> Result<ModuleRef, Fault> {
+    if module_id == OWN {
+        return Ok(call.state.module.clone());
+    }
+    let loaded = call.state.resources.get::<Arc<Loaded>>(module_id.cast_unsigned())?;
+    Ok(ModuleRef::Own(Arc::clone(loaded)))
 }
 
 /// A process that a guest asks for.
 struct Child {
     tags: ChildTags,
+    module_id: i64,
     config: ConfigRef,
     function: (Ptr, u32),
     params: (Ptr, u32),
@@ -271,7 +332,7 @@ impl Child {
                 "the process has links or monitors with {TIES_MAX} others, the most there can be"
             ))));
         }
-        let module = call.state.module.clone();
+        let module = module(call, self.module_id)?;
         call.state.wait.yields = false;
         let form = call.state.node.form_to_spawn(&module, &self.config);
         let Poll::Ready(image) = call.image(&module, form) else { return Poll::Pending };

@@ -1,0 +1,218 @@
+//! Host functions that call the guest back: `lunatic::trap::catch`, and those that ask the guest for
+//! memory (`lunatic_alloc`).
+//!
+//! Such a function is a poll. It says what it wants called and answers "pending"; the shim calls the
+//! guest *on the process's own stack*, below the frames of the guest that called the host, and then
+//! asks the function again, which finds the answer. So the host's function holds nothing while the
+//! guest runs, and the guest may do there whatever it may do elsewhere: wait, be preempted, go on on
+//! another worker, call a host function that calls it back, end.
+//!
+//! What a function must remember across such a call (bytes for which it asked the guest for room) it
+//! keeps here, on a pile: calls nest, so the last one that was kept is the first one wanted.
+//!
+//! A trap ends the process unless it happens inside of a *catching* call: then it ends that call
+//! (`lunatic_engine::CatchPoint`). What counts as a trap are faults of compiled code, of builtins and
+//! of host functions. The end of a process by its own will (`proc_exit`), a kill, and a bug of ours
+//! are not caught.
+
+use std::ptr::NonNull;
+use std::task::Poll;
+
+use lunatic_engine::{BoundCall, CatchPoint, RawValue, Type, signals};
+use lunatic_scheduler::Process;
+
+use crate::bind::{Call, Fault};
+use crate::jobs::Job;
+use crate::memory::Ptr;
+use crate::process::ProcessState;
+
+/// What a process has while a call of its own is away: on a thread that may block, or back in the
+/// guest. Most processes never have any: they carry one word.
+#[derive(Debug, Default)]
+pub(crate) struct Away(Option<Box<Parts>>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    job: Option<Job>,
+    /// What the shim is to call.
+    wanted: Option<Wanted>,
+    /// What the guest answered to the last call; the inner one is `None` if it trapped.
+    answer: Option<Option<i32>>,
+    kept: Vec<Vec<u8>>,
+    catching: Innermost,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    function: BoundCall,
+    args: [i32; 2],
+    catching: bool,
+}
+
+/// The innermost catching call of a process, on its own stack.
+#[derive(Debug, Default, Clone, Copy)]
+struct Innermost(Option<NonNull<CatchPoint>>);
+
+// SAFETY: the address of a point on the process's own stack, which moves between threads with it.
+unsafe impl Send for Innermost {}
+
+impl Away {
+    fn parts(&mut self) -> &mut Parts {
+        self.0.get_or_insert_default()
+    }
+
+    pub(crate) fn job(&self) -> Option<&Job> {
+        self.0.as_ref()?.job.as_ref()
+    }
+
+    pub(crate) fn set_job(&mut self, job: Job) {
+        self.parts().job = Some(job);
+    }
+
+    pub(crate) fn clear_job(&mut self) {
+        if let Some(parts) = &mut self.0 {
+            parts.job = None;
+        }
+    }
+
+    /// Whether the call that answered "pending" wants the guest called.
+    pub(crate) fn wants_guest(&self) -> bool {
+        self.0.as_ref().is_some_and(|parts| parts.wanted.is_some())
+    }
+
+    /// Where a trap of this process stops, if not at its end.
+    pub(crate) fn innermost(&self) -> Option<NonNull<CatchPoint>> {
+        self.0.as_ref()?.catching.0
+    }
+}
+
+impl Call<'_, '_> {
+    /// What the guest answered to [`Self::call_guest`], if it has just been called: `None` inside if
+    /// it trapped.
+    pub(crate) fn guest_answer(&mut self) -> Option<Option<i32>> {
+        self.state.away.0.as_mut()?.answer.take()
+    }
+
+    /// Has the exported function `name` called and this host function asked again, which must then
+    /// begin with [`Self::guest_answer`]. The function takes as many numbers and answers one. Traps
+    /// that happen there are caught, or not.
+    pub(crate) fn call_guest<T>(
+        &mut self,
+        name: &str,
+        args: &[i32],
+        catching: bool,
+    ) -> Poll<Result<T, Fault>> {
+        let Some((function, ty)) = self.state.export(name) else {
+            return Poll::Ready(Err(Fault::new(format!(
+                "the module exports no function \"{name}\", which this call needs"
+            ))));
+        };
+        let is_number = |ty: &Type| *ty == Type::I32;
+        if ty.params().len() != args.len()
+            || !ty.params().iter().all(is_number)
+            || *ty.results() != [Type::I32]
+        {
+            return Poll::Ready(Err(Fault::new(format!(
+                "the exported function \"{name}\" has the type {ty}, this call needs {} \
+                 parameters and a result of the type i32",
+                args.len()
+            ))));
+        }
+        let mut two = [0; 2];
+        two[..args.len()].copy_from_slice(args);
+        self.state.away.parts().wanted = Some(Wanted { function, args: two, catching });
+        Poll::Pending
+    }
+
+    /// Gives the guest bytes in memory that it is asked for (its `lunatic_alloc`), and their length
+    /// at `len_ptr`. `produce` makes them; it may answer "pending".
+    pub(crate) fn give_bytes(
+        &mut self,
+        len_ptr: Ptr,
+        produce: impl FnOnce(&mut Self) -> Poll<Result<Vec<u8>, Fault>>,
+    ) -> Poll<Result<u32, Fault>> {
+        if let Some(answer) = self.guest_answer() {
+            let bytes = self.state.away.parts().kept.pop().unwrap_or_default();
+            let at = Ptr(answer.unwrap_or_default().cast_unsigned());
+            let written = self.memory.write(at, &bytes);
+            let len = bytes.len() as u32;
+            return Poll::Ready(
+                written.and_then(|()| self.memory.write_u32(len_ptr, len)).map(|()| at.0),
+            );
+        }
+        let bytes = match produce(self) {
+            Poll::Ready(Ok(bytes)) => bytes,
+            Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+            Poll::Pending => return Poll::Pending,
+        };
+        let Ok(len) = i32::try_from(bytes.len()) else {
+            let len = bytes.len();
+            return Poll::Ready(Err(Fault::new(format!("{len} bytes are too many for a guest"))));
+        };
+        let asked = self.call_guest("lunatic_alloc", &[len], false);
+        if asked.is_pending() {
+            self.state.away.parts().kept.push(bytes);
+        }
+        asked
+    }
+}
+
+/// Calls what the process's host function wants called, and leaves the answer for it. On the
+/// process's own stack; owns nothing while the guest runs.
+///
+/// # Safety
+/// The process runs here, inside a host function that answered "pending" and wants this.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn visit_guest(process: Process<ProcessState>) {
+    let point = CatchPoint::default();
+    let (wanted, outer, kept) = process.on_worker(|_, state| {
+        let parts = state.away.parts();
+        let wanted = parts.wanted.take().expect("the shim asked before");
+        let outer = parts.catching;
+        if wanted.catching {
+            parts.catching = Innermost(Some(NonNull::from(&point)));
+        }
+        (wanted, outer, parts.kept.len())
+    });
+    let mut values = wanted.args.map(|arg| RawValue { i32: arg });
+    let returned = if wanted.catching {
+        // SAFETY: the instance lives as long as the process; this is its fiber, and nothing on its
+        // stack needs dropping; the types were checked. The point was made known above and is taken
+        // back below, and all who handle traps of this fiber ask for it.
+        unsafe { wanted.function.call_catching(&mut values, &point) }
+    } else {
+        // SAFETY: as above.
+        unsafe { wanted.function.call_back(&mut values) };
+        true
+    };
+    // SAFETY: the function has one result, of this type; all bit patterns are valid.
+    let value = unsafe { values[0].i32 };
+    process.on_worker(|_, state| {
+        let parts = state.away.parts();
+        parts.catching = outer;
+        parts.answer = Some(returned.then_some(value));
+        if !returned {
+            parts.kept.truncate(kept);
+            parts.job = None;
+            parts.wanted = None;
+            // If it came by a signal. This fiber has not left its thread since.
+            let _caught = signals::take_fault();
+        }
+    });
+}
+
+/// Goes to the innermost catching call of the process, if there is one.
+///
+/// # Safety
+/// The process runs here, on its own stack, and nothing between here and the code of its guest owns
+/// anything.
+pub(crate) unsafe fn resume_if_caught(process: Process<ProcessState>) {
+    // SAFETY: the state of the running process, which nobody else refers to now.
+    let innermost = unsafe { &*process.program() }.away.innermost();
+    if let Some(point) = innermost {
+        // SAFETY: `visit_guest` below us on this stack made it and has not returned, and it is the
+        // innermost; the rest is the caller's promise.
+        unsafe { point.as_ref().resume() }
+    }
+}
