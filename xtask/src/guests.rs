@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const WORKSPACES: [&str; 2] = ["examples", "tests/guests"];
+const WORKSPACES: [&str; 3] = ["examples", "tests/guests", "tests/lunatic_0_14"];
 
 /// Builds the programs with these names, or all, into target/guests/.
 pub(crate) fn build(names: &[String]) -> Result<()> {
