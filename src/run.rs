@@ -156,9 +156,8 @@ fn config(arguments: &RunArguments, rights: &Rights) -> Result<ProcessConfig, Fa
 }
 
 fn builder(arguments: &RunArguments) -> NodeBuilder {
-    let mut builder = NodeBuilder::new()
-        .memories(arguments.memory.into())
-        .compiler(&compiler(arguments));
+    let mut builder =
+        NodeBuilder::new().memories(arguments.memory.into()).compiler(&compiler(arguments));
     if let Some(workers) = arguments.workers {
         builder = builder.workers(workers.get());
     }

@@ -9,9 +9,8 @@ use lunatic_scheduler::{Envelope, Pid, Worker};
 
 use crate::exit::Cause;
 use crate::kept::Kept;
-use crate::net::{Listener, TcpStream, TlsStream, UdpSocket};
 use crate::modules::Loaded;
-use crate::net::{TcpStream, TlsStream, UdpSocket};
+use crate::net::{Listener, TcpStream, TlsStream, UdpSocket};
 use crate::node::NodeInner;
 use crate::payload::Payload;
 use crate::process::ProcessState;
