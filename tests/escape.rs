@@ -173,7 +173,8 @@ fn sockets_listen_where_they_may() {
         run(&["--allow-net=connect:10.0.0.1:53"], &data(&[0, 0, 0, 0, 127, 0, 0, 1]), &body);
     let output = output.expect_quiet_success();
     assert!(
-        output.stdout.contains("0\n1\n") && output.stdout.contains("may not connect to 127.0.0.1:53"),
+        output.stdout.contains("0\n1\n")
+            && output.stdout.contains("may not connect to 127.0.0.1:53"),
         "{output:#?}"
     );
 }

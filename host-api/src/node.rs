@@ -419,8 +419,10 @@ unsafe fn redirect(_data: *mut ()) -> TrapHandlerRegs {
     // of it changes only on this thread, on a worker's stack.
     let innermost = unsafe { &*bounds.program.cast::<ProcessState>() }.away.innermost();
     if let Some(point) = innermost {
+        // SAFETY: the call that made the point has not returned, and it lies on this fiber's stack.
+        let point = unsafe { point.as_ref() };
         // SAFETY: as `redirect` below; the point is the innermost of this fiber.
-        return unsafe { point.as_ref().registers() };
+        return unsafe { point.registers() };
     }
     // SAFETY: same thread, same signal; the handler found pc in guest code or the stack's guard,
     // where nothing needs dropping, and writes the registers back.

@@ -211,8 +211,9 @@ pub(crate) unsafe fn resume_if_caught(process: Process<ProcessState>) {
     // SAFETY: the state of the running process, which nobody else refers to now.
     let innermost = unsafe { &*process.program() }.away.innermost();
     if let Some(point) = innermost {
-        // SAFETY: `visit_guest` below us on this stack made it and has not returned, and it is the
-        // innermost; the rest is the caller's promise.
-        unsafe { point.as_ref().resume() }
+        // SAFETY: `visit_guest` below us on this stack made it and has not returned.
+        let point = unsafe { point.as_ref() };
+        // SAFETY: it is the innermost; the rest is the caller's promise.
+        unsafe { point.resume() }
     }
 }

@@ -24,8 +24,9 @@ fn hasher((seed, reply): (u64, Process<u64>)) {
 fn sorter((seed, reply): (u64, Process<u64>)) {
     let mut sum = 0_u64;
     for round in 0..40 {
-        let mut numbers: Vec<u64> =
-            (0..20_000).map(|n: u64| (n ^ round ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let mut numbers: Vec<u64> = (0..20_000)
+            .map(|n: u64| (n ^ round ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .collect();
         numbers.sort();
         sum = sum.wrapping_add(numbers[seed as usize]);
     }

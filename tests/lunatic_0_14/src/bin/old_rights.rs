@@ -1,6 +1,8 @@
 //! `lunatic` 0.14.1: configurations, caught panics, modules at run time, metrics, versions.
 
-use lunatic::metrics::{counter, decrement_gauge, gauge, histogram, increment_counter, increment_gauge};
+use lunatic::metrics::{
+    counter, decrement_gauge, gauge, histogram, increment_counter, increment_gauge,
+};
 use lunatic::panic::catch_panic;
 use lunatic::serializer::Bincode;
 use lunatic::{sleep, spawn_link, Mailbox, Param, Process, ProcessConfig, WasmModule};

@@ -7,7 +7,9 @@ use lunatic::{spawn_link, Mailbox};
 fn main(_: Mailbox<()>) {
     let path = std::env::args().nth(1).unwrap_or_default();
     let client = SqliteClient::connect(&path).unwrap();
-    client.execute("create table if not exists t (id integer primary key, name text, x real, b blob)").unwrap();
+    client
+        .execute("create table if not exists t (id integer primary key, name text, x real, b blob)")
+        .unwrap();
     for n in 0..3 {
         let rows = client
             .prepare_query("insert into t (name, x, b) values (?, ?, ?)")
