@@ -252,6 +252,22 @@ fn a_rust_process_is_called_after_the_function_it_was_spawned_with() {
 }
 
 #[test]
+fn a_process_with_a_registered_name_is_called_so() {
+    let directory = TempDir::new().expect("a temporary directory can be made");
+    let file = directory.path().join("out.folded");
+    let option = format!("guest={}", file.display());
+    let items = format!(
+        r#"{HOT} (data (i32.const 1024) "the;worker")
+         (func (export "work")
+           (call $put_name (i32.const 1024) (i32.const 10) (i64.const 0) (call $self))
+           (drop (call $hot_alpha (i64.const 200000000))))"#
+    );
+    let body = format!("(call $join {})", spawn("work"));
+    run_wat_with(&["--profile", &option], &program(&items, &body)).expect(0);
+    assert!(time_of(&folded(&file), "the:worker;work;hot_alpha") > 0);
+}
+
+#[test]
 fn a_profile_is_written_when_the_main_process_traps() {
     let directory = TempDir::new().expect("a temporary directory can be made");
     let file = directory.path().join("out.folded");

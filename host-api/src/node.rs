@@ -171,6 +171,7 @@ impl NodeBuilder {
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
         });
+        crate::profile::node_started(&node);
         let scheduler = self.scheduler.on_worker_start(prepare_worker).trim(move || {
             let bytes = memory.trim();
             give_back_heap();

@@ -374,14 +374,16 @@ impl ProcessState {
         unsafe { (*program.cast::<Self>()).instance.reach() }
     }
 
-    /// What a profile wants to know: the context of its instance, its entry, and the last argument.
-    /// Async-signal-safe.
+    /// What a profile wants to know: its id, the context of its instance, its entry, and the last
+    /// argument. Async-signal-safe.
     ///
     /// # Safety
     /// It is this process's turn on the calling thread.
-    pub(crate) unsafe fn observe(state: *const Self) -> (VmCtx, Option<Callable>, u32) {
+    pub(crate) unsafe fn observe(state: *const Self) -> (Pid, VmCtx, Option<Callable>, u32) {
         // The process is alive. A visitor that the signal interrupted may have its state exclusively,
-        // but nobody writes these three after it was made.
+        // but nobody writes these four after it was made.
+        // SAFETY: see above.
+        let pid = unsafe { (*state).me.pid() };
         // SAFETY: see above.
         let instance = unsafe { &(*state).instance };
         // SAFETY: see above.
@@ -390,7 +392,7 @@ impl ProcessState {
         let params = unsafe { &(*state).entry.params };
         // SAFETY: all bytes of an argument are initialised, whatever its type.
         let argument = params.last().map_or(0, |last| unsafe { last.u32 });
-        (instance.vmctx(), function, argument)
+        (pid, instance.vmctx(), function, argument)
     }
 
     /// Notes why the process is about to end.

@@ -1,11 +1,36 @@
 //! Which process a worker runs, for the engine's sampler.
 
 use std::io;
+use std::sync::{Arc, Weak};
 
-use lunatic_engine::profile::{Profile, Running, Sampler};
-use lunatic_scheduler::current_turn;
+use lunatic_engine::profile::{Naming, Profile, Running, Sampler};
+use lunatic_scheduler::{Pid, current_turn};
+use parking_lot::Mutex;
 
+use crate::node::NodeInner;
 use crate::process::ProcessState;
+
+/// The node that was started last: the one whose processes have names.
+static NODE: Mutex<Weak<NodeInner>> = Mutex::new(Weak::new());
+
+/// Processes of this node may have names.
+pub(crate) fn node_started(node: &Arc<NodeInner>) {
+    *NODE.lock() = Arc::downgrade(node);
+}
+
+/// Names as the guest crates and the registry give them.
+struct Names;
+
+impl Naming for Names {
+    fn calls_its_argument(&self, entry: &str) -> bool {
+        entry.starts_with(ENTRY_OF_CRATES)
+    }
+
+    fn registered(&self, process: u64) -> Option<Arc<str>> {
+        let node = NODE.lock().upgrade()?;
+        node.ties.name_of(Pid::from_u64(process))
+    }
+}
 
 /// The guest crates for Rust start all children at one export, whose name begins like this; its last
 /// argument is the user's function, as an index of the function table.
@@ -20,7 +45,7 @@ impl Profiler {
     /// # Errors
     /// When a profile is being made already, or a thread cannot be had.
     pub fn start() -> io::Result<Self> {
-        Sampler::start(running, |name| name.starts_with(ENTRY_OF_CRATES)).map(Self)
+        Sampler::start(running, Box::new(Names)).map(Self)
     }
 
     /// What was seen.
@@ -34,6 +59,7 @@ impl Profiler {
 fn running() -> Option<Running> {
     let turn = current_turn()?;
     // SAFETY: its program is a process's state, and it is its turn here.
-    let (vmctx, entry, argument) = unsafe { ProcessState::observe(turn.program.cast()) };
-    Some(Running { stack: turn.stack, on_fiber: turn.on_fiber, vmctx, entry, argument })
+    let (pid, vmctx, entry, argument) = unsafe { ProcessState::observe(turn.program.cast()) };
+    let process = pid.as_u64();
+    Some(Running { stack: turn.stack, on_fiber: turn.on_fiber, process, vmctx, entry, argument })
 }

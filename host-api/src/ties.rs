@@ -39,6 +39,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunatic_scheduler::{Pid, Worker};
 use parking_lot::{Mutex, MutexGuard};
@@ -400,6 +401,13 @@ impl Ties {
     /// The same for one that cannot run yet.
     pub(crate) fn add_name_of_new(&self, pid: Pid, name: &Name) {
         self.books(pid).entry(pid).or_default().names.insert(Arc::clone(name));
+    }
+
+    /// The first of its names, for a profile. Gives up soon: whoever holds the lock may be dropping a
+    /// module, which waits for profiles.
+    pub(crate) fn name_of(&self, pid: Pid) -> Option<Name> {
+        let books = self.shards[Self::number(pid)].0.try_lock_for(Duration::from_millis(1))?;
+        books.get(&pid)?.names.first().cloned()
     }
 
     /// The process is no longer called so.

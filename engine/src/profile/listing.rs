@@ -144,7 +144,7 @@ fn elements(artifact: &Artifact, module: &ModuleInfo) -> HashMap<u32, usize> {
 }
 
 /// A name as it may stand in a file.
-fn bounded(name: &str) -> Box<str> {
+pub(super) fn bounded(name: &str) -> Box<str> {
     let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let mut text: String = name.chars().take(NAME_CHARACTERS_MAX).map(clean).collect();
     if text.len() < name.len() && name.chars().nth(NAME_CHARACTERS_MAX).is_some() {

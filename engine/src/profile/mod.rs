@@ -21,7 +21,7 @@ use listing::Listing;
 
 pub use perf::{PerfPaths, tell_perf};
 pub use sample::Running;
-pub use sampler::{EntryRule, RunningHook, Sampler, enroll_thread};
+pub use sampler::{Naming, RunningHook, Sampler, enroll_thread};
 pub use tally::{Profile, Stack};
 
 /// Whether anybody wants to know about code.

@@ -16,7 +16,7 @@ use crate::traps::{MachinePoint, read_word};
 pub(super) const FRAMES_MAX: usize = 128;
 
 /// Words of a sample in front of its walks.
-const SAMPLE_HEAD_WORDS: usize = 8;
+const SAMPLE_HEAD_WORDS: usize = 9;
 
 /// Words of a sample at most.
 pub(super) const SAMPLE_WORDS_MAX: usize = SAMPLE_HEAD_WORDS + 2 * FRAMES_MAX;
@@ -28,6 +28,8 @@ pub struct Running {
     pub stack: Range<usize>,
     /// Whether it is itself what runs, and not the host on its behalf on another stack.
     pub on_fiber: bool,
+    /// Its id.
+    pub process: u64,
     /// The context of its instance.
     pub vmctx: VmCtx,
     /// Its entry, if it has a usable one.
@@ -42,6 +44,7 @@ pub(super) struct Sample<'a> {
     pub(super) nanos: u64,
     /// Whether it had a process to run.
     pub(super) in_process: bool,
+    pub(super) process: u64,
     pub(super) entry: usize,
     pub(super) argument: u32,
     /// Where it was; 0 if that was not on the process's stack.
@@ -62,6 +65,7 @@ impl<'a> Sample<'a> {
         Self {
             nanos: head[0],
             in_process: head[1] != 0,
+            process: head[8],
             entry: head[2] as usize,
             argument: head[3] as u32,
             pc: head[4] as usize,
@@ -98,6 +102,7 @@ impl SampleWriter {
     /// Says what runs: the process, and where it is.
     pub(super) fn describe(&mut self, running: &Running, at: MachinePoint) {
         self.words[1] = 1;
+        self.words[8] = running.process;
         self.words[2] = running.entry.map_or(0, |entry| entry.code) as u64;
         self.words[3] = u64::from(running.argument);
         if running.on_fiber && running.stack.contains(&at.sp) {

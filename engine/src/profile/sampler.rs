@@ -39,9 +39,16 @@ const PERIODS_PER_DRAIN: u32 = 16;
 /// Tells which process has its turn on the calling thread. Must be async-signal-safe.
 pub type RunningHook = fn() -> Option<Running>;
 
-/// Whether the entry of this name only calls what its last argument means, as index of the first
-/// table. Then the process is called after that function.
-pub type EntryRule = fn(name: &str) -> bool;
+/// What else there is to know about names of processes.
+pub trait Naming: Send {
+    /// Whether the entry of this name only calls what its last argument means, as index of the first
+    /// table. Then the process is called after that function.
+    fn calls_its_argument(&self, entry: &str) -> bool;
+
+    /// The name that the process of this id goes by, if it still lives and has one. Must not wait for
+    /// anybody who loads or unloads code.
+    fn registered(&self, process: u64) -> Option<Arc<str>>;
+}
 
 /// The one that is at work in this program.
 static ACTIVE: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
@@ -88,7 +95,7 @@ impl Sampler {
     ///
     /// # Errors
     /// When one is at work already, or a thread cannot be had.
-    pub fn start(hook: RunningHook, rule: EntryRule) -> io::Result<Self> {
+    pub fn start(hook: RunningHook, naming: Box<dyn Naming>) -> io::Result<Self> {
         let mut active = ACTIVE.lock();
         if active.is_some() {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a profile is being made"));
@@ -97,7 +104,7 @@ impl Sampler {
         install_handler()?;
         let shared = Arc::new(Shared {
             workers: Mutex::default(),
-            tally: Mutex::new(Tally::new(rule)),
+            tally: Mutex::new(Tally::new(naming)),
             stop: AtomicBool::new(false),
         });
         let looking = Arc::clone(&shared);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::listing::{Code, Listing};
+use super::listing::{Code, Listing, bounded};
 use super::sample::{FRAMES_MAX, Sample};
-use super::sampler::EntryRule;
+use super::sampler::Naming;
 
 /// Different stacks that are kept apart; further ones are counted as [`OTHER`]. A guest chooses its
 /// stacks.
@@ -39,7 +39,7 @@ pub struct Profile {
 /// One stack of one kind of process. Numbers are indices of [`Profile::names`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stack {
-    /// The name of the processes: what they were started to run.
+    /// The name of the processes: one that they are registered by, or what they were started to run.
     pub process: usize,
     /// Functions, outermost first.
     pub frames: Vec<usize>,
@@ -49,7 +49,7 @@ pub struct Stack {
 
 /// Samples, counted.
 pub(super) struct Tally {
-    rule: EntryRule,
+    naming: Box<dyn Naming>,
     /// By their first address.
     listings: BTreeMap<usize, Arc<Listing>>,
     names: Vec<Arc<str>>,
@@ -60,9 +60,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(rule: EntryRule) -> Self {
+    pub(super) fn new(naming: Box<dyn Naming>) -> Self {
         Self {
-            rule,
+            naming,
             listings: BTreeMap::new(),
             names: Vec::new(),
             by_name: HashMap::new(),
@@ -94,10 +94,8 @@ impl Tally {
             let (process, frame) = (self.name(RUNTIME), self.name(SCHEDULER));
             return self.add_time(process, vec![frame], sample.nanos);
         }
-        let process = match process_name(&self.listings, self.rule, &sample) {
-            Some(name) => self.name(&name),
-            None => self.name(NO_ENTRY),
-        };
+        let process = self.process_name(&sample);
+        let process = self.name(process.as_deref().unwrap_or(NO_ENTRY));
         let mut frames = Vec::with_capacity(sample.here.len() + 2);
         self.push_frames(&sample, &mut frames);
         if frames.is_empty() {
@@ -105,6 +103,18 @@ impl Tally {
         }
         frames.reverse();
         self.add_time(process, frames, sample.nanos);
+    }
+
+    /// The name that the process goes by, or else what it was started to run.
+    fn process_name(&self, sample: &Sample<'_>) -> Option<Box<str>> {
+        if let Some(name) = self.naming.registered(sample.process) {
+            return Some(bounded(&name));
+        }
+        let (_, listing) = self.listings.range(..=sample.entry).next_back()?;
+        let entry = listing.at(sample.entry)?;
+        let by_argument = self.naming.calls_its_argument(&entry.name);
+        let named = if by_argument { listing.element(sample.argument) } else { None };
+        Some(named.unwrap_or(entry).name.clone())
     }
 
     /// The frames of a sample, innermost first.
@@ -169,18 +179,6 @@ impl Tally {
 
 fn find(listings: &BTreeMap<usize, Arc<Listing>>, pc: usize) -> Option<&Code> {
     listings.range(..=pc).next_back()?.1.at(pc)
-}
-
-/// What the process was started to run.
-fn process_name(
-    listings: &BTreeMap<usize, Arc<Listing>>,
-    rule: EntryRule,
-    sample: &Sample<'_>,
-) -> Option<Arc<str>> {
-    let (_, listing) = listings.range(..=sample.entry).next_back()?;
-    let entry = listing.at(sample.entry)?;
-    let named = if rule(&entry.name) { listing.element(sample.argument) } else { None };
-    Some(Arc::from(&*named.unwrap_or(entry).name))
 }
 
 /// The return address of a function that has not set up its frame yet, or has given it up: at its
