@@ -123,6 +123,23 @@ fn the_example_in_c_runs_as_many_processes() {
 }
 
 #[test]
+fn a_c_library_that_overflows_its_buffer_ends_its_own_process_only() {
+    for workers in ["1", "2", "8"] {
+        let place = place();
+        let options = ["--workers", workers];
+        let Some(output) = run_example("overflow_c", place.path(), &options, &[]) else { return };
+        let output = output.expect(0);
+        let lines: Vec<&str> = output.stdout.lines().collect();
+        assert_eq!(lines.len(), 5, "{output:#?}");
+        for (line, number) in [(0, 1), (2, 3), (4, 5)] {
+            assert_eq!(lines[line], format!("request {number}: hhhi"));
+        }
+        assert!(lines[1].starts_with("request 2: its process trapped: "), "{output:#?}");
+        assert_eq!(lines[3], "request 4: its process trapped: out of bounds memory access");
+    }
+}
+
+#[test]
 fn the_example_in_cpp_runs_as_many_processes() {
     tally_counts_and_all_its_processes_wait_at_once("tally_cpp");
 }

@@ -15,6 +15,8 @@ const PRELUDE: &str = include_str!("guests/prelude.wat");
 pub(crate) enum Guest {
     /// Items of a module in text form, put behind the prelude; the count is a function of theirs.
     Wat(&'static [&'static str]),
+    /// The same, with options for `lunatic run`.
+    Limited(&'static [&'static str], &'static [&'static str]),
     /// A program of tests/guests by its name, which takes the count as its argument.
     Rust(&'static str),
 }
@@ -44,6 +46,10 @@ impl Workshop {
         let count_argument = match row.guest {
             Guest::Wat(pieces) => {
                 command.arg(self.write(row.name, &Guest::text(pieces, count))?);
+                None
+            }
+            Guest::Limited(pieces, options) => {
+                command.arg(self.write(row.name, &Guest::text(pieces, count))?).args(options);
                 None
             }
             Guest::Rust(name) => {

@@ -78,6 +78,12 @@ const fn note(name: &'static str) -> Metric {
     time(name, Aim::None, &[])
 }
 
+/// How late a timer is while a guest does its worst.
+const fn bomb(name: &'static str, title: &'static str, guest: Guest) -> Row {
+    const LATE: &[Metric] = &[note(LATE_P50), note(LATE_P99), note(LATE_MAX)];
+    Row { name, title, guest, count: 4_000, least: 40, metrics: LATE, peers: NONE }
+}
+
 /// The page tables, which are in the bytes of one process already.
 const PAGE_TABLES: Metric =
     Metric { name: PAGE_TABLES_EACH, unit: Unit::Bytes, aim: Aim::None, published: &[] };
@@ -322,6 +328,7 @@ pub(crate) const ROWS: &[Row] = &[
         title: "how late a timer of 1 ms is among 8 endless loops, for {} ms (WAT)",
         guest: Guest::Wat(&[
             include_str!("guests/timer.wat"),
+            include_str!("guests/busy.wat"),
             "(func $loops (result i64) (i64.const 8))",
         ]),
         count: 4_000,
@@ -355,6 +362,7 @@ pub(crate) const ROWS: &[Row] = &[
         title: "the same timer with nothing else to do, for {} ms (WAT)",
         guest: Guest::Wat(&[
             include_str!("guests/timer.wat"),
+            include_str!("guests/busy.wat"),
             "(func $loops (result i64) (i64.const 0))",
         ]),
         count: 4_000,
@@ -374,6 +382,75 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         peers: PREEMPTIVE,
     },
+    Row {
+        name: "failure",
+        title: "{} processes that fail, their reason told; restarts by a supervisor (compiled Rust)",
+        guest: Guest::Rust("bench_failure"),
+        count: 100_000,
+        least: 10,
+        metrics: &[note("exit_told"), note("trap_told"), note("restart")],
+        peers: NONE,
+    },
+    Row {
+        name: "linked-chain",
+        title: "the death of {} processes in a chain of links, each (WAT)",
+        guest: Guest::Wat(&[include_str!("guests/chain.wat")]),
+        count: 100_000,
+        least: 10,
+        metrics: &[note("death")],
+        peers: NONE,
+    },
+    Row {
+        name: "linked-star",
+        title: "the death of {} processes that are linked with one, each (WAT)",
+        guest: Guest::Wat(&[include_str!("guests/star.wat")]),
+        count: 100_000,
+        least: 10,
+        metrics: &[note("death")],
+        peers: NONE,
+    },
+    bomb(
+        "timer-fork-bomb",
+        "the timer beside a fork bomb of at most 20,000 processes, for {} ms (WAT)",
+        Guest::Limited(
+            &[
+                include_str!("guests/timer.wat"),
+                include_str!("guests/bomb_fork.wat"),
+                "(func $loops (result i64) (i64.const 1))",
+            ],
+            &["--processes-max", "20000"],
+        ),
+    ),
+    bomb(
+        "timer-memory-bomb",
+        "the timer beside four memory bombs of 64 MiB each, for {} ms (WAT)",
+        Guest::Limited(
+            &[
+                include_str!("guests/timer.wat"),
+                include_str!("guests/bomb_memory.wat"),
+                "(func $loops (result i64) (i64.const 4))",
+            ],
+            &["--max-memory", "64M"],
+        ),
+    ),
+    bomb(
+        "timer-mailbox-flood",
+        "the timer beside floods of a million messages, for {} ms (WAT)",
+        Guest::Wat(&[
+            include_str!("guests/timer.wat"),
+            include_str!("guests/bomb_flood.wat"),
+            "(func $loops (result i64) (i64.const 2))",
+        ]),
+    ),
+    bomb(
+        "timer-flood",
+        "the timer beside ten thousand others, for {} ms (WAT)",
+        Guest::Wat(&[
+            include_str!("guests/timer.wat"),
+            include_str!("guests/bomb_timers.wat"),
+            "(func $loops (result i64) (i64.const 1))",
+        ]),
+    ),
 ];
 
 /// Pairs enough for eight workers; only `scaling` runs it.

@@ -39,6 +39,9 @@ mod stats;
 mod stdio;
 mod ties;
 
+#[cfg(test)]
+mod host_bug_tests;
+
 pub use api::{HostModule, functions, modules};
 pub use bind::FunctionDoc;
 pub use config::{Limit, NetworkRule, NetworkRules, Overflow, ProcessConfig, Right, RuleError};

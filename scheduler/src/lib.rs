@@ -46,7 +46,7 @@ pub use corosensei::trap::TrapHandlerRegs;
 pub use counters::{Counters, OWN_COUNTERS};
 pub use current::{FiberBounds, Turn, current_fiber, current_turn};
 pub use driver::Driver;
-pub use mailbox::Envelope;
+pub use mailbox::{Envelope, Found};
 pub use pid::Pid;
 pub use pool::SpawnError;
 pub use process::Process;
@@ -82,7 +82,8 @@ pub unsafe trait Program: Sized + Send + 'static {
     fn ended(&mut self, worker: &Worker<'_, Self>, how: End, watched: bool) -> Settled;
 
     /// Goes on with an end that has [more](Settled::More) to do, after other processes have had
-    /// their turn; as [`ended`](Self::ended) in all else.
+    /// their turn; as [`ended`](Self::ended) in all else. May be called when it has not: then the
+    /// scheduler had.
     fn settle(&mut self, _worker: &Worker<'_, Self>) -> Settled {
         Settled::Done
     }

@@ -133,8 +133,29 @@ pub(crate) struct Inbox<M> {
     head: *mut Node<M>,
     tail: *mut Node<M>,
     /// The last message that the latest search refused, as it did all before; null after a search
-    /// that found one. Always null or in the list.
+    /// that found one. Always null or in the list, until the mailbox is closed; then it is the pile
+    /// that had arrived, a list of its own.
     refused: *mut Node<M>,
+}
+
+/// What a search has come to that looks at so many messages at most.
+#[derive(Debug, PartialEq)]
+pub enum Found<M> {
+    /// This is wanted.
+    Message(Envelope<M>),
+    /// Nothing is.
+    Nothing,
+    /// Nothing among those; go on with those behind.
+    Unfinished,
+}
+
+impl<M> Found<M> {
+    fn message(self) -> Option<Envelope<M>> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Nothing | Self::Unfinished => None,
+        }
+    }
 }
 
 /// What a sender owes after a push.
@@ -264,7 +285,21 @@ impl<M> Inbox<M> {
         filter: impl FnMut(&M) -> bool,
     ) -> Option<Envelope<M>> {
         self.collect(arrivals, generation);
-        self.search(ptr::null_mut(), filter)
+        self.search(ptr::null_mut(), filter, usize::MAX).message()
+    }
+
+    /// Owner: like `receive` and, if `new`, like `receive_new`; looks at so many messages at most.
+    pub(crate) fn receive_some(
+        &mut self,
+        arrivals: &Arrivals<M>,
+        generation: u32,
+        filter: impl FnMut(&M) -> bool,
+        new: bool,
+        limit: usize,
+    ) -> Found<M> {
+        self.collect(arrivals, generation);
+        let after = if new { self.refused } else { ptr::null_mut() };
+        self.search(after, filter, limit)
     }
 
     /// Owner: like `receive`, but looks only at what came after the messages that the last search
@@ -276,7 +311,7 @@ impl<M> Inbox<M> {
         filter: impl FnMut(&M) -> bool,
     ) -> Option<Envelope<M>> {
         self.collect(arrivals, generation);
-        self.search(self.refused, filter)
+        self.search(self.refused, filter, usize::MAX).message()
     }
 
     /// Owner: as if all messages that have come so far had been refused.
@@ -289,22 +324,42 @@ impl<M> Inbox<M> {
         &mut self,
         after: *mut Node<M>,
         filter: impl FnMut(&M) -> bool,
-    ) -> Option<Envelope<M>> {
-        let found = self.unlink_first(after, filter);
-        self.refused = if found.is_some() { ptr::null_mut() } else { self.tail };
+        limit: usize,
+    ) -> Found<M> {
+        let found = self.unlink_first(after, filter, limit);
+        match found {
+            Found::Message(_) => self.refused = ptr::null_mut(),
+            Found::Nothing => self.refused = self.tail,
+            Found::Unfinished => {}
+        }
         found
     }
 
-    /// Owner: closes the mailbox and drops what nobody received; returns how much that was.
-    pub(crate) fn close(&mut self, arrivals: &Arrivals<M>) -> u64 {
-        let pile = arrivals.take(CLOSED);
-        self.append_reversed(pile, None);
+    /// Owner: closes the mailbox. What nobody received waits for `drop_some`.
+    pub(crate) fn close(&mut self, arrivals: &Arrivals<M>) {
+        // As it is: nobody asks for an order any more, and a pile may be long.
+        self.refused = arrivals.take(CLOSED);
+        self.tail = ptr::null_mut();
+    }
+
+    /// Owner of a closed mailbox: drops so many messages at most; how many, and whether there are
+    /// more.
+    pub(crate) fn drop_some(&mut self, limit: u64) -> (u64, bool) {
         let mut dropped = 0;
-        self.refused = ptr::null_mut();
-        while self.unlink_first(ptr::null_mut(), |_| true).is_some() {
+        while dropped < limit {
+            let list = if self.head.is_null() { &mut self.refused } else { &mut self.head };
+            let node = *list;
+            if node.is_null() {
+                break;
+            }
+            // SAFETY: `close` has taken the pile, so both lists are ours alone; every node comes
+            // from `into_raw`, and this one is unlinked first.
+            *list = unsafe { (*node).next };
+            // SAFETY: as above.
+            drop(unsafe { Envelope::from_raw(node) });
             dropped += 1;
         }
-        dropped
+        (dropped, !self.head.is_null() || !self.refused.is_null())
     }
 
     #[inline]
@@ -361,15 +416,22 @@ impl<M> Inbox<M> {
         self.tail = last;
     }
 
-    /// Unlinks the first wanted message after `previous` (null: from the start).
+    /// Unlinks the first wanted message after `previous` (null: from the start), if it is among so
+    /// many; if it is not, and there are more, notes in `refused` where it has stopped.
     fn unlink_first(
         &mut self,
         mut previous: *mut Node<M>,
         mut filter: impl FnMut(&M) -> bool,
-    ) -> Option<Envelope<M>> {
+        mut limit: usize,
+    ) -> Found<M> {
         // SAFETY: `previous` is null or a node of our own list.
         let mut node = if previous.is_null() { self.head } else { unsafe { (*previous).next } };
         while !node.is_null() {
+            if limit == 0 {
+                self.refused = previous;
+                return Found::Unfinished;
+            }
+            limit -= 1;
             // SAFETY: `node` is a node of our own list; the reference ends with the call.
             if filter(unsafe { &(*node).message }) {
                 // SAFETY: as above.
@@ -384,19 +446,51 @@ impl<M> Inbox<M> {
                     self.tail = previous;
                 }
                 // SAFETY: the node comes from `into_raw` and has just been unlinked.
-                return Some(unsafe { Envelope::from_raw(node) });
+                return Found::Message(unsafe { Envelope::from_raw(node) });
             }
             previous = node;
             // SAFETY: as above.
             node = unsafe { (*node).next };
         }
-        None
+        Found::Nothing
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    fn close<M>(inbox: &mut Inbox<M>, arrivals: &Arrivals<M>) -> u64 {
+        inbox.close(arrivals);
+        let (first, more) = inbox.drop_some(1);
+        assert!(first == 1 || !more);
+        let (rest, more) = inbox.drop_some(u64::MAX);
+        assert!(!more);
+        assert_eq!(inbox.drop_some(1), (0, false));
+        first + rest
+    }
+
+    #[test]
+    fn a_search_in_parts_finds_what_a_whole_one_does() {
+        let arrivals = Arrivals::new();
+        let mut inbox = Inbox::new();
+        arrivals.open(1);
+        for m in 0..10 {
+            let _ = arrivals.push(1, m.into());
+        }
+        let mut some = |new, limit, wanted: i32| {
+            inbox.receive_some(&arrivals, 1, |m| *m == wanted, new, limit)
+        };
+        assert_eq!(some(false, 4, 7), Found::Unfinished);
+        assert_eq!(some(true, 3, 7), Found::Unfinished);
+        assert_eq!(some(true, 3, 7), Found::Message(7.into()));
+        assert_eq!(some(false, 9, 7), Found::Nothing, "all nine were looked at");
+        assert_eq!(some(true, 1, 7), Found::Nothing);
+        let _ = arrivals.push(1, 7.into());
+        assert_eq!(some(true, 1, 7), Found::Message(7.into()));
+        assert_eq!(some(false, 1, 0), Found::Message(0.into()));
+        assert_eq!(close(&mut inbox, &arrivals), 8);
+    }
 
     #[test]
     fn selective_receive_keeps_the_rest_in_order() {
@@ -420,7 +514,7 @@ mod tests {
             .collect();
         assert_eq!(rest, [1, 3, 4, 5, 8]);
         assert_eq!(inbox.receive_new(&arrivals, 7, |_| true), None);
-        assert_eq!(inbox.close(&arrivals), 0);
+        assert_eq!(close(&mut inbox, &arrivals), 0);
     }
 
     #[test]
@@ -439,7 +533,7 @@ mod tests {
         });
         assert_eq!((found, asked), (Some(3.into()), vec![2, 3]));
         assert_eq!(inbox.receive(&arrivals, 1, |_| true), Some(1.into()));
-        assert_eq!(inbox.close(&arrivals), 1);
+        assert_eq!(close(&mut inbox, &arrivals), 1);
     }
 
     #[test]
@@ -448,12 +542,12 @@ mod tests {
         let mut inbox = Inbox::new();
         arrivals.open(3);
         assert_eq!(arrivals.push(3, Box::new(1).into()), Ok(Pushed::First));
-        assert_eq!(inbox.close(&arrivals), 1);
+        assert_eq!(close(&mut inbox, &arrivals), 1);
         assert!(arrivals.push(3, Box::new(2).into()).is_err());
         arrivals.open(4);
         assert!(arrivals.push(3, Box::new(3).into()).is_err());
         assert_eq!(arrivals.push(4, Box::new(4).into()), Ok(Pushed::First));
-        assert_eq!(inbox.close(&arrivals), 1);
+        assert_eq!(close(&mut inbox, &arrivals), 1);
     }
 
     #[test]

@@ -110,6 +110,7 @@ fn command(words: &[String]) -> Command {
 fn examples() -> Vec<Example> {
     vec![
         c_family("tally_c", "examples/c/tally.c", &["c"]),
+        c_family("overflow_c", "examples/c/overflow.c", &["c"]),
         c_family("tally_cpp", "examples/cpp/tally.cpp", &["c++", "-fno-exceptions", "-std=c++20"]),
         go("tally_go", "examples/go/tally.go"),
         zig("tally_zig", "examples/zig/tally.zig"),

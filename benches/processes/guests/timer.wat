@@ -1,14 +1,9 @@
 ;; A process that sleeps 1 ms, over and over for so many milliseconds, and tells the main process how
-;; late it woke; nothing is printed before the end. The driver says how many endless loops compute
-;; beside it with `(func $loops (result i64) …)`.
+;; late it woke; nothing is printed before the end. The driver says what runs beside it, with an export
+;; "busy" and how many there are of it, `(func $loops (result i64) …)`.
 (data (i32.const 512) "busy")
 (data (i32.const 528) "ticker")
 (data (i32.const 1024) "LATE")
-(func (export "busy") (local i64)
-  (loop $for_ever
-    (local.set 0 (i64.add (local.get 0) (i64.const 1)))
-    (i64.store (i32.const 4000) (local.get 0))
-    (br $for_ever)))
 (func (export "ticker") (param $main i64) (param $milliseconds i64)
   (local $end i64) (local $before i64) (local $after i64)
   (local.set $end
