@@ -509,3 +509,113 @@ fn the_ways_to_end_are_counted_apart() {
         assert!(totals.contains(count), "{count}\n{output:#?}");
     }
 }
+
+/// Calls that later versions added.
+const OWN_CALLS: &str = r#"
+  (import "lunatic::process" "send_exit" (func $send_exit (param i64)))
+  (import "lunatic::process" "monitor_with_tag" (func $monitor_tag (param i64 i64)))
+  (import "lunatic::process" "stop_monitoring_with_tag" (func $stop_tag (param i64 i64)))
+  (import "lunatic::process" "spawn_monitored"
+    (func $spawn_monitored (param i64 i64 i64 i64 i32 i32 i32 i32 i32) (result i32)))
+  "#;
+
+/// A program that imports them, too.
+fn with_own_calls(items: &str, body: &str) -> String {
+    program(items, body).replacen("(import ", &format!("{OWN_CALLS}(import "), 1)
+}
+
+#[test]
+fn who_is_asked_to_end_dies_or_is_told() {
+    let items = "
+        (func (export \"plain\") (call $for_ever))
+        (func (export \"polite\") (call $die_with_links (i32.const 0))
+          (call $say32 (call $notice)) (call $say32 (call $kind)) (call $exit (i32.const 0)))";
+    let asked = |name| {
+        format!(
+            "(local.set $child {}) (call $monitor (local.get $child))
+             (call $sleep (i64.const 20))
+             (call $send_exit (local.get $child))
+             (if (i32.ne (call $notice) (i32.const 2)) (then unreachable))
+             (call $say32 (call $kind))",
+            spawn(name)
+        )
+    };
+    let body = format!(
+        "(local $child i64) {} {} (call $send_exit (local.get $child)) (call $send_exit (i64.const -1))",
+        asked("plain"),
+        asked("polite")
+    );
+    run(&with_own_calls(items, &body), |output| {
+        drop(output.expect_quiet_success().prints(&[4, 1, 11, 1]));
+    });
+}
+
+#[test]
+fn a_monitor_with_a_tag_is_waited_for_and_does_not_disturb_others() {
+    let body = format!(
+        "(local $child i64)
+         (local.set $child {})
+         (call $monitor_tag (i64.const 5) (local.get $child))
+         (call $monitor_tag (i64.const 6) (local.get $child))
+         (call $monitor_tag (i64.const 6) (local.get $child))
+         (call $monitor_tag (i64.const 7) (local.get $child))
+         (call $monitor (local.get $child))
+         (call $stop_tag (i64.const 7) (local.get $child))
+         (call $stop_tag (i64.const 6) (local.get $child))
+         (call $stop_tag (i64.const 99) (local.get $child))
+         (call $kill (local.get $child))
+         (i64.store (i32.const 32) (i64.const 6))
+         (call $say32 (call $receive (i32.const 32) (i32.const 1) (i64.const -1)))
+         (i64.store (i32.const 32) (i64.const 5))
+         (call $say32 (call $receive (i32.const 32) (i32.const 1) (i64.const -1)))
+         (call $say32 (call $notice)) (call $say (call $tag))
+         (call $say32 (call $receive (i32.const 0) (i32.const 0) (i64.const 20)))",
+        spawn("wait")
+    );
+    run(&with_own_calls(ENDS, &body), |output| {
+        drop(output.expect_quiet_success().prints(&[2, 2, 2, 0, 9027]));
+    });
+}
+
+#[test]
+fn a_child_that_is_monitored_from_its_birth_is_told_of_with_its_reason() {
+    let body = format!(
+        "(local $i i64) (local $sum i64) {}
+         (call $say (local.get $sum))
+         (call $say32 (call $receive (i32.const 0) (i32.const 0) (i64.const 20)))",
+        times(
+            2000,
+            "(call $number (i64.const 0) (i64.const 1))
+             (i64.store (i32.const 240) (i64.const 0x3774697865))
+             (if (call $spawn_monitored (i64.const 0) (i64.const 3) (i64.const -1) (i64.const -1)
+                   (i32.const 240) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 288))
+               (then unreachable))
+             (if (i32.ne (call $notice) (i32.const 2)) (then unreachable))
+             (if (i64.ne (call $tag) (i64.const 3)) (then unreachable))
+             (if (i64.ne (call $died) (i64.load (i32.const 288))) (then unreachable))
+             (local.set $sum (i64.add (local.get $sum) (call $detail)))"
+        )
+    );
+    run(&with_own_calls(ENDS, &body), |output| drop(output.expect(0).prints(&[14_000, 9027])));
+}
+
+#[test]
+fn a_process_with_a_flooded_mailbox_ends_in_parts_and_nothing_is_lost() {
+    let body = format!(
+        "(local $i i64) (local $child i64)
+         (local.set $child {})
+         {}
+         (call $kill (local.get $child)) (call $join (local.get $child))
+         (call $say32 (call $exists (local.get $child)))
+         (call $exit (i32.const 0))",
+        spawn("deaf"),
+        times(300_000, "(call $send (local.get $child) (local.get $i))")
+    );
+    let items = "(func (export \"deaf\") (call $sleep (i64.const -1)))";
+    for workers in ["1", "2", "8"] {
+        let output = run_wat_with(&["--stats=json", "--workers", workers], &program(items, &body));
+        let output = output.expect(0).prints(&[0]);
+        assert!(output.stderr.contains("\"sent\":300000,"), "{output:#?}");
+        assert!(output.stderr.contains("\"dropped\":300000,"), "{output:#?}");
+    }
+}

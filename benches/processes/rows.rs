@@ -410,7 +410,7 @@ pub(crate) const ROWS: &[Row] = &[
         peers: NONE,
     },
     bomb(
-        "timer-fork-bomb",
+        "bomb-fork",
         "the timer beside a fork bomb of at most 20,000 processes, for {} ms (WAT)",
         Guest::Limited(
             &[
@@ -422,7 +422,7 @@ pub(crate) const ROWS: &[Row] = &[
         ),
     ),
     bomb(
-        "timer-memory-bomb",
+        "bomb-memory",
         "the timer beside four memory bombs of 64 MiB each, for {} ms (WAT)",
         Guest::Limited(
             &[
@@ -434,7 +434,7 @@ pub(crate) const ROWS: &[Row] = &[
         ),
     ),
     bomb(
-        "timer-mailbox-flood",
+        "bomb-mailbox",
         "the timer beside floods of a million messages, for {} ms (WAT)",
         Guest::Wat(&[
             include_str!("guests/timer.wat"),
@@ -443,7 +443,7 @@ pub(crate) const ROWS: &[Row] = &[
         ]),
     ),
     bomb(
-        "timer-flood",
+        "bomb-timers",
         "the timer beside ten thousand others, for {} ms (WAT)",
         Guest::Wat(&[
             include_str!("guests/timer.wat"),

@@ -14,7 +14,7 @@ static SAID: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
 host_functions! {
     /// Only for these tests.
-    static MODULE: "lunatic::test";
+    pub(crate) MODULE: "lunatic::test";
 
     /// Panics on the worker's stack.
     fn panic(_call) -> Result<(), Fault> {
