@@ -443,7 +443,7 @@ pub(crate) const ROWS: &[Row] = &[
         ]),
     ),
     bomb(
-        "bomb-timers",
+        "bomb-sleepers",
         "the timer beside ten thousand others, for {} ms (WAT)",
         Guest::Wat(&[
             include_str!("guests/timer.wat"),
