@@ -326,7 +326,7 @@ impl Rights {
 fn read(path: &Path) -> anyhow::Result<File> {
     let text = fs::read_to_string(path)?;
     let table: toml::Table = text.parse()?;
-    for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         let near = KEYS
             .iter()
             .map(|known| (strsim::damerau_levenshtein(known, key), known))
