@@ -492,9 +492,9 @@ fn only_the_runtime_sends_notices() {
 fn the_ways_to_end_are_counted_apart() {
     let body = format!(
         "(call $die_with_links (i32.const 0))
-         {} (drop (call $notice)) {} (drop (call $notice)) (call $exit (i32.const 0))",
-        format!("(drop {})", spawn_linked("chain", 1)),
-        format!("(drop {})", spawn_linked("deep", 1)),
+         (drop {}) (drop (call $notice)) (drop {}) (drop (call $notice)) (call $exit (i32.const 0))",
+        spawn_linked("chain", 1),
+        spawn_linked("deep", 1),
     );
     let items = format!(
         "{ENDS} (func (export \"chain\") (drop {}) (call $for_ever))",
