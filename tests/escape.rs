@@ -124,10 +124,7 @@ fn a_name_leads_where_the_rules_allow_and_nowhere_else() {
         run(options, &data(name.as_bytes()), &body).expect_quiet_success().stdout
     };
     let name = format!("localhost:{port}");
-    assert_eq!(
-        connect(&[&format!("--allow-net=connect:127.0.0.0/8:*,connect:[::1]:*")], &name),
-        "0\n"
-    );
+    assert_eq!(connect(&["--allow-net=connect:127.0.0.0/8:*,connect:[::1]:*"], &name), "0\n");
     assert_eq!(connect(&[&format!("--allow-net=connect:LOCALHOST:{port}")], &name), "0\n");
     // The address is what counts, however it is written.
     for name in
