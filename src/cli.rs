@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -18,6 +19,7 @@ Examples:
   lunatic run service.wat --env PORT=80         a module in text form
   lunatic run app.wasm --dir src::/src:ro       a directory for the program to read
   lunatic run app.wasm --allow-net connect:db.local:5432 --max-memory 64M
+  lunatic test app.wasm parser                  the tests whose names contain \"parser\"
 
 Exit codes:
   0    the program ended well, or its reader closed the pipe
@@ -28,6 +30,27 @@ Exit codes:
   134  the main process trapped
   137  the main process was killed
   any other: the program's own";
+
+const AFTER_TEST_HELP: &str = "\
+A module compiled with #[lunatic::test] exports its tests. Each is a run of its own, with its own
+processes, names and output, and all of them run at once. They may read the environment, use the
+current directory and, unless --allow-net says where, the network. A module without such tests is run as `lunatic run` does, with all arguments: its
+own test harness (#[test]) understands them.
+
+Behind the module, as for every test of cargo:
+  FILTER…                    only tests whose names contain one of these
+  --exact, --skip FILTER     filters are whole names; not these
+  --ignored, --include-ignored
+  --nocapture, --show-output
+  --list, --format pretty|terse, -q, --color auto|always|never
+  --test-threads N           tests at once [default: 64]
+  --timeout SECONDS          stop a test that runs longer
+
+Examples:
+  CARGO_TARGET_WASM32_WASIP1_RUNNER=\"lunatic test\" cargo test --target wasm32-wasip1 -- --nocapture
+  lunatic test --dir fixtures --timeout 60 app.wasm parser::
+
+Exit codes: 0 all passed, 101 one failed, 2 wrong usage, 3 the module is not there";
 
 /// Runs programs compiled to WebAssembly as systems of lightweight processes
 #[derive(Debug, Parser)]
@@ -69,6 +92,9 @@ pub(crate) enum Command {
     /// Run a program
     #[command(after_help = AFTER_HELP)]
     Run(Box<Run>),
+    /// Run the tests of a module
+    #[command(after_help = AFTER_TEST_HELP)]
+    Test(Box<TestArguments>),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -83,7 +109,7 @@ pub(crate) enum Command {
 }
 
 /// What `run` is told.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct RunArguments {
     /// The program: a .wasm or .wat file
     pub(crate) module: PathBuf,
@@ -177,6 +203,22 @@ impl From<OptLevelArgument> for OptLevel {
     }
 }
 
+/// What `test` is told. Behind the module come the words of `test::options`.
+#[derive(Debug, Args)]
+#[command(mut_arg("args", |arg| {
+    arg.allow_hyphen_values(true)
+        .trailing_var_arg(true)
+        .help("Filters and options for the tests, see below")
+}))]
+pub(crate) struct TestArguments {
+    /// Stop a test that runs longer, and count it as failed [default: none does]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
 /// How `--stats` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StatsFormat {
@@ -204,6 +246,15 @@ impl From<MemoryKind> for Memories {
             MemoryKind::Guarded => Self::Guarded,
             MemoryKind::Dense => Self::Dense,
         }
+    }
+}
+
+/// Whole or broken seconds, more than none.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "give a number of seconds".to_string())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) | Err(_) => Err("give a number of seconds above 0".to_string()),
     }
 }
 

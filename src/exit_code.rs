@@ -9,10 +9,14 @@ use lunatic_host_api::ExitReason;
 pub(crate) enum Code {
     /// All went well.
     Success,
+    /// Wrong usage, found out after the command line was read.
+    Usage,
     /// The module cannot be loaded: unreadable, invalid, or it needs something that is not there.
     Load,
     /// The run could not begin or the runtime failed: not the guest's fault (EX_SOFTWARE).
     Internal,
+    /// A test failed, as cargo's users know it.
+    TestsFailed,
     /// Ended by Ctrl-C (128 + SIGINT).
     Interrupted,
     /// The main process failed: it trapped, hit a limit, or died with a link: as an abort looks (128 +
@@ -29,8 +33,10 @@ impl Code {
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Success => 0,
+            Self::Usage => 2,
             Self::Load => 3,
             Self::Internal => 70,
+            Self::TestsFailed => 101,
             Self::Interrupted => 130,
             Self::Trap => 134,
             Self::Killed => 137,

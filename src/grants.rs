@@ -43,6 +43,11 @@ impl std::fmt::Display for DirArgument {
 }
 
 impl DirArgument {
+    /// The current directory, under the name that programs know it by.
+    pub(crate) fn current() -> Self {
+        Self { host: ".".to_string(), guest: ".".to_string(), access: DirAccess::ReadWrite }
+    }
+
     /// Opens the directory.
     pub(crate) fn open(&self) -> anyhow::Result<DirGrant> {
         let Self { host, guest, access } = self;

@@ -9,8 +9,17 @@ const VARIABLE: &str = "LUNATIC_LOG";
 
 /// Sends diagnostics to stderr, in colour on a terminal.
 pub(crate) fn start(verbose: u8) {
+    start_at("warn", verbose);
+}
+
+/// The same among the output of tests, where processes may well fail on purpose.
+pub(crate) fn start_for_tests(verbose: u8) {
+    start_at("error", verbose);
+}
+
+fn start_at(least: &str, verbose: u8) {
     let level = match verbose {
-        0 => "warn",
+        0 => least,
         1 => "info",
         2 => "debug",
         _ => "trace",

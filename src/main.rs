@@ -14,6 +14,7 @@ mod cli;
 mod completions;
 mod imports;
 mod run;
+mod test;
 
 mod exit_code;
 mod grants;
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
         Command::Run(run) => {
             logging::start(run.arguments.verbose);
             run::run(&run)
+        }
+        Command::Test(arguments) => {
+            logging::start_for_tests(arguments.run.arguments.verbose);
+            test::test(&arguments)
         }
         Command::Completions { shell } => completions::print(shell),
         Command::Imports { markdown } => imports::print(markdown),

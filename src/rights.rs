@@ -216,6 +216,17 @@ impl Rights {
             .with_context(context)
     }
 
+    /// With what older versions gave to every test: the environment, the current directory and,
+    /// unless there are rules for it, the network.
+    pub(crate) fn for_tests(mut self) -> Self {
+        self.env_inherit = true;
+        self.dirs.insert(0, DirArgument::current());
+        if self.allow_net.is_empty() {
+            self.allow_net.extend("*".parse());
+        }
+        self
+    }
+
     /// These, and behind them what others say.
     fn then(mut self, other: &Self) -> Self {
         self.dirs.extend(other.dirs.iter().cloned());

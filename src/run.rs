@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use lunatic_engine::{Cache, Compiler, CompilerOptions, Form, Image, Module};
+use lunatic_engine::{Cache, Compiler, CompilerOptions, Image, Module};
 use lunatic_host_api::{
     ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, functions, raise_open_files_limit,
 };
@@ -27,25 +27,34 @@ const ENTRY: &str = "_start";
 const FRAMES_SHOWN: usize = 32;
 
 /// Runs a program to its end.
-pub(crate) fn run(Run { arguments, rights }: &Run) -> Result<ExitCode, Failure> {
-    let begun = Instant::now();
-    let rights = rights.with_file().or_fail(Code::Load)?;
+pub(crate) fn run(run: &Run) -> Result<ExitCode, Failure> {
+    let rights = run.rights.with_file().or_fail(Code::Load)?;
     if rights.print_rights {
         return print_rights(&rights);
     }
-    let profiling = arguments.profile.as_ref().map(Profiling::start).transpose();
+    let profiling = run.arguments.profile.as_ref().map(Profiling::start).transpose();
     let profiling = profiling.or_fail(Code::Load)?;
-    let builder = builder(arguments);
-    let module = load(arguments, builder.form())?;
-    tracing::info!("loaded \"{}\" in {:.1?}", arguments.module.display(), begun.elapsed());
-    let config = config(arguments, &rights)?;
+    let code = run_module(run, &load(&run.arguments)?)?;
+    if let Some(profiling) = profiling {
+        profiling.finish(&run.arguments.module.to_string_lossy()).or_fail(Code::Internal)?;
+    }
+    Ok(code)
+}
+
+/// Runs a program that is loaded to its end.
+pub(crate) fn run_module(
+    Run { arguments, rights }: &Run,
+    module: &Module,
+) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
+    let image = module.make(builder(arguments).form()).or_fail(Code::Load)?;
+    check_entry(&arguments.module, image).or_fail(Code::Load)?;
+    let config = config(arguments, &rights.with_file().or_fail(Code::Load)?)?;
     let stdio = config.stdio.clone();
-    // Many processes have many files; each has a limit of its own.
-    raise_open_files_limit();
-    let node = builder.start().or_fail(Code::Internal)?;
+    let node = start(arguments)?;
     stop_on_ctrl_c(&node)?;
     let observer = arguments.stats.map(|format| (format, node.observer()));
-    let reason = node.run(&module, config, ENTRY).or_fail(Code::Load)?;
+    let reason = node.run(module, config, ENTRY).or_fail(Code::Load)?;
     tracing::info!("the main process {reason}, {:.1?} after the start", begun.elapsed());
     let code = if stdio.broken_pipe() {
         Code::Success
@@ -55,9 +64,6 @@ pub(crate) fn run(Run { arguments, rights }: &Run) -> Result<ExitCode, Failure> 
     };
     if let Some((format, observer)) = observer {
         stats::print(format, &observer.stats());
-    }
-    if let Some(profiling) = profiling {
-        profiling.finish(&arguments.module.to_string_lossy()).or_fail(Code::Internal)?;
     }
     Ok(code.into())
 }
@@ -75,7 +81,8 @@ fn print_rights(rights: &Rights) -> Result<ExitCode, Failure> {
 }
 
 /// Reads, compiles (or finds in the cache) and links the module.
-fn load(arguments: &RunArguments, form: Form) -> Result<Module, Failure> {
+pub(crate) fn load(arguments: &RunArguments) -> Result<Module, Failure> {
+    let begun = Instant::now();
     let path = &arguments.module;
     let name = path.display();
     let bytes =
@@ -85,21 +92,27 @@ fn load(arguments: &RunArguments, form: Form) -> Result<Module, Failure> {
         .or_fail(Code::Load)?;
     let module = Module::new(bytes, compiler(arguments), Arc::new(functions()));
     let line = progress::Line::new();
-    let image = module
-        .make_with(form, line.as_ref().map(progress::Line::progress))
+    module
+        .make_with(builder(arguments).form(), line.as_ref().map(progress::Line::progress))
         .with_context(|| format!("cannot load \"{name}\""))
         .or_fail(Code::Load)?;
     drop(line);
-    let entry = image.function(ENTRY).ok_or_else(|| no_entry(path, image)).or_fail(Code::Load)?;
+    tracing::info!("loaded \"{name}\" in {:.1?}", begun.elapsed());
+    Ok(module)
+}
+
+/// Whether the module is a program: it exports what the main process runs.
+fn check_entry(path: &Path, image: &Image) -> anyhow::Result<()> {
+    let entry = image.function(ENTRY).ok_or_else(|| no_entry(path, image))?;
     let ty = image.function_type(entry);
     if !ty.params().is_empty() || !ty.results().is_empty() {
-        let error = anyhow!(
-            "cannot run \"{name}\": its function \"{ENTRY}\" has the type {ty}; a program's takes \
-             and gives nothing"
+        anyhow::bail!(
+            "cannot run \"{}\": its function \"{ENTRY}\" has the type {ty}; a program's takes and \
+             gives nothing",
+            path.display()
         );
-        return Err(error).or_fail(Code::Load);
     }
-    Ok(module)
+    Ok(())
 }
 
 fn no_entry(path: &Path, image: &Image) -> anyhow::Error {
@@ -146,7 +159,11 @@ fn cache_directory() -> Option<PathBuf> {
     Some(base.join("lunatic").join("modules"))
 }
 
-fn config(arguments: &RunArguments, rights: &Rights) -> Result<ProcessConfig, Failure> {
+/// What the main process is given.
+pub(crate) fn config(
+    arguments: &RunArguments,
+    rights: &Rights,
+) -> Result<ProcessConfig, Failure> {
     let mut config = ProcessConfig::new(streams::open(arguments).or_fail(Code::Load)?);
     let program = arguments.module.file_name().unwrap_or(arguments.module.as_os_str());
     config.args = vec![program.to_string_lossy().into_owned()];
@@ -155,7 +172,15 @@ fn config(arguments: &RunArguments, rights: &Rights) -> Result<ProcessConfig, Fa
     Ok(config)
 }
 
-fn builder(arguments: &RunArguments) -> NodeBuilder {
+/// The workers, and what all processes share.
+pub(crate) fn start(arguments: &RunArguments) -> Result<Node, Failure> {
+    // Many processes have many files; each has a limit of its own.
+    raise_open_files_limit();
+    builder(arguments).start().or_fail(Code::Internal)
+}
+
+/// The same before it is started.
+pub(crate) fn builder(arguments: &RunArguments) -> NodeBuilder {
     let mut builder =
         NodeBuilder::new().memories(arguments.memory.into()).compiler(&compiler(arguments));
     if let Some(workers) = arguments.workers {

@@ -46,19 +46,48 @@ pub struct StdioSink(Arc<Shared>);
 
 /// What was written to a sink made by [`StdioSink::capture`].
 #[derive(Debug, Clone, Default)]
-pub struct Captured(Arc<Mutex<Vec<u8>>>);
+pub struct Captured(Arc<Mutex<Tail>>);
+
+/// The end of what was written.
+#[derive(Debug, Default)]
+struct Tail {
+    bytes: Vec<u8>,
+    /// Bytes before these that were written, and dropped.
+    dropped: usize,
+}
 
 impl Captured {
-    /// All bytes so far.
+    /// Bytes that are kept for sure: the last ones, as an end tells most. Up to twice as many are.
+    pub const KEPT_BYTES: usize = 4 << 20;
+
+    /// The bytes so far; of more than [`Self::KEPT_BYTES`] only the end.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        self.0.lock().clone()
+        self.0.lock().bytes.clone()
     }
 
     /// The same as text.
     #[must_use]
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock()).into_owned()
+        String::from_utf8_lossy(&self.0.lock().bytes).into_owned()
+    }
+
+    /// How many bytes came before these.
+    #[must_use]
+    pub fn dropped(&self) -> usize {
+        self.0.lock().dropped
+    }
+
+    fn append(&self, parts: [&[u8]; 2]) {
+        let Tail { bytes, dropped } = &mut *self.0.lock();
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
+        if bytes.len() > 2 * Self::KEPT_BYTES {
+            let surplus = bytes.len() - Self::KEPT_BYTES;
+            bytes.drain(..surplus);
+            *dropped += surplus;
+        }
     }
 }
 
@@ -316,8 +345,7 @@ impl Shared {
         let file = match &self.target {
             Target::File(file) => file,
             Target::Memory(captured) => {
-                let mut bytes = captured.0.lock();
-                parts.iter().for_each(|part| bytes.extend_from_slice(part));
+                captured.append(parts);
                 return Wrote::All;
             }
             Target::Unusable(errno) => return Wrote::Failed(*errno),

@@ -1,0 +1,202 @@
+//! What is printed about tests, in the words of Rust's own harness.
+
+use std::io::{self, IsTerminal, Stdout, Write};
+use std::time::{Duration, Instant};
+
+use super::case::{Case, Selection};
+use super::execute::Finished;
+use super::options::{Color, Options};
+
+/// Characters of a line of terse results.
+const LINE: usize = 88;
+
+const GREEN: &str = "\x1b[32m";
+const RED: &str = "\x1b[31m";
+const YELLOW: &str = "\x1b[33m";
+const PLAIN: &str = "\x1b[m";
+
+/// Prints results as they come, and keeps what is printed in the end.
+pub(super) struct Report {
+    out: Stdout,
+    begun: Instant,
+    colored: bool,
+    terse: bool,
+    shows_output: bool,
+    /// One test at a time: its name can be printed before it runs.
+    names_first: bool,
+    total: usize,
+    filtered_out: usize,
+    /// Characters of terse results so far.
+    printed: usize,
+    passed: Vec<(String, String)>,
+    failed: Vec<(String, String)>,
+    ignored: usize,
+}
+
+/// How one test went, for the line about it.
+enum Verdict {
+    Ok,
+    Failed,
+    Ignored,
+}
+
+impl Report {
+    pub(super) fn begin(selection: &Selection, options: &Options) -> io::Result<Self> {
+        let mut report = Self {
+            out: io::stdout(),
+            begun: Instant::now(),
+            colored: match options.color {
+                Color::Always => true,
+                Color::Never => false,
+                Color::Auto => {
+                    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+                }
+            },
+            terse: options.is_terse(),
+            shows_output: options.show_output,
+            names_first: options.threads() == 1 && !options.is_terse(),
+            total: selection.count(),
+            filtered_out: selection.filtered_out,
+            printed: 0,
+            passed: Vec::new(),
+            failed: Vec::new(),
+            ignored: 0,
+        };
+        let count = report.total;
+        writeln!(report.out, "\nrunning {count} {}", if count == 1 { "test" } else { "tests" })?;
+        Ok(report)
+    }
+
+    pub(super) fn ignored(&mut self, case: &Case) -> io::Result<()> {
+        self.ignored += 1;
+        if self.names_first {
+            write!(self.out, "test {} ... ", case.title())?;
+        }
+        self.line(case, &Verdict::Ignored)
+    }
+
+    pub(super) fn started(&mut self, case: &Case) -> io::Result<()> {
+        if self.names_first {
+            write!(self.out, "test {} ... ", case.title())?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finished(&mut self, case: &Case, finished: Finished) -> io::Result<()> {
+        let verdict = if finished.passed { Verdict::Ok } else { Verdict::Failed };
+        self.line(case, &verdict)?;
+        let kept = if finished.passed { &mut self.passed } else { &mut self.failed };
+        kept.push((case.name.clone(), finished.output));
+        Ok(())
+    }
+
+    pub(super) fn slow(&mut self, case: &Case, limit: Duration) -> io::Result<()> {
+        writeln!(
+            self.out,
+            "test {} has been running for over {} seconds",
+            case.name,
+            limit.as_secs()
+        )?;
+        self.out.flush()
+    }
+
+    fn line(&mut self, case: &Case, verdict: &Verdict) -> io::Result<()> {
+        if self.terse {
+            let text = match verdict {
+                Verdict::Ok => ".".to_string(),
+                Verdict::Failed => self.color(RED, "F"),
+                Verdict::Ignored => self.color(YELLOW, "i"),
+            };
+            write!(self.out, "{text}")?;
+            self.printed += 1;
+            if self.printed % LINE == 0 {
+                writeln!(self.out, " {}/{}", self.printed, self.total)?;
+            }
+        } else {
+            let text = match verdict {
+                Verdict::Ok => self.color(GREEN, "ok"),
+                Verdict::Failed => self.color(RED, "FAILED"),
+                Verdict::Ignored => self.color(YELLOW, "ignored"),
+            };
+            if self.names_first {
+                writeln!(self.out, "{text}")?;
+            } else {
+                writeln!(self.out, "test {} ... {text}", case.title())?;
+            }
+        }
+        self.out.flush()
+    }
+
+    fn color(&self, color: &str, text: &str) -> String {
+        if self.colored { format!("{color}{text}{PLAIN}") } else { text.to_string() }
+    }
+
+    /// The last words; whether all passed.
+    pub(super) fn end(mut self) -> io::Result<bool> {
+        if self.terse && self.printed % LINE != 0 {
+            writeln!(self.out)?;
+        }
+        if self.shows_output {
+            let passed = std::mem::take(&mut self.passed);
+            self.section("successes", &passed)?;
+            self.passed = passed;
+        }
+        let failed = std::mem::take(&mut self.failed);
+        if !failed.is_empty() {
+            self.section("failures", &failed)?;
+        }
+        let result =
+            if failed.is_empty() { self.color(GREEN, "ok") } else { self.color(RED, "FAILED") };
+        writeln!(
+            self.out,
+            "\ntest result: {result}. {} passed; {} failed; {} ignored; 0 measured; {} filtered \
+             out; finished in {:.2}s\n",
+            self.passed.len(),
+            failed.len(),
+            self.ignored,
+            self.filtered_out,
+            self.begun.elapsed().as_secs_f64()
+        )?;
+        self.out.flush()?;
+        Ok(failed.is_empty())
+    }
+
+    /// What tests printed, and their names.
+    fn section(&mut self, title: &str, tests: &[(String, String)]) -> io::Result<()> {
+        let mut tests: Vec<_> = tests.iter().collect();
+        tests.sort();
+        writeln!(self.out, "\n{title}:")?;
+        for (name, output) in &tests {
+            if !output.is_empty() {
+                writeln!(self.out, "\n---- {name} stdout ----")?;
+                self.out.write_all(output.as_bytes())?;
+                if !output.ends_with('\n') {
+                    writeln!(self.out)?;
+                }
+            }
+        }
+        writeln!(self.out, "\n{title}:")?;
+        for (name, _) in &tests {
+            writeln!(self.out, "    {name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of the tests, for people and for programs that run them one by one.
+pub(super) fn list(selection: &Selection, options: &Options) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let mut names: Vec<&str> =
+        selection.run.iter().chain(&selection.ignore).map(|case| case.name.as_str()).collect();
+    names.sort_unstable();
+    for name in &names {
+        writeln!(out, "{name}: test")?;
+    }
+    if !options.is_terse() {
+        let count = names.len();
+        let tests = if count == 1 { "test" } else { "tests" };
+        writeln!(out, "\n{count} {tests}, 0 benchmarks")?;
+    }
+    out.flush()
+}

@@ -1,0 +1,277 @@
+//! `lunatic test`: what it runs, and what it says about it.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::{Module, Output, guest, lunatic, run_command};
+
+/// A module whose tests print and end in these ways: pairs of an export and a body.
+fn module(tests: &[(&str, &str)]) -> Module {
+    let functions: String = tests
+        .iter()
+        .map(|(name, body)| {
+            let name = name.replace('\\', "\\\\");
+            format!("(func (export \"#lunatic_test_{name}\") {body})\n")
+        })
+        .collect();
+    Module::wat(&format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "fd_write"
+            (func $fd_write (param i32 i32 i32 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+          (import "lunatic::process" "sleep_ms" (func $sleep (param i64)))
+          (memory (export "memory") 2)
+          (data (i32.const 1024) "hello from a test\n")
+          (data (i32.const 1100) "\nthread 'main' (7) panicked at src/lib.rs:1:2:\nthe new #1 message\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n")
+          (data (i32.const 1300) "thread 'main' panicked at 'the old message', src/lib.rs:1:2\n")
+          (func $print (param $at i32) (param $len i32)
+            (i32.store (i32.const 0) (local.get $at))
+            (i32.store (i32.const 4) (local.get $len))
+            (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8))))
+          (func $hello (call $print (i32.const 1024) (i32.const 18)))
+          (func $panic_new (call $print (i32.const 1100) (i32.const 146)) unreachable)
+          (func $panic_old (call $print (i32.const 1300) (i32.const 60)) unreachable)
+          {functions})"#
+    ))
+}
+
+fn command(module: &Module, words: &[&str]) -> Command {
+    let mut command = lunatic();
+    command.arg("test").arg(module.path()).args(words);
+    command.env_remove("RUST_TEST_THREADS").env_remove("RUST_TEST_NOCAPTURE");
+    command
+}
+
+fn test(tests: &[(&str, &str)], words: &[&str]) -> Output {
+    let module = module(tests);
+    run_command(command(&module, words), b"")
+}
+
+#[track_caller]
+fn assert_prints(output: &Output, texts: &[&str]) {
+    for text in texts {
+        assert!(output.stdout.contains(text), "{text:?} is missing\n{}", output.stdout);
+    }
+}
+
+/// Without the time, which differs.
+fn summary(output: &Output) -> &str {
+    let line = output.stdout.lines().find(|line| line.starts_with("test result: "));
+    line.and_then(|line| line.split("; finished in ").next()).expect("there is a summary")
+}
+
+#[test]
+fn tests_that_pass_are_told_of_in_cargos_words() {
+    let output = test(&[("a::b", "(call $hello)"), ("a::a", "")], &["--test-threads", "1"]);
+    let output = output.expect_quiet_success();
+    let (head, time) = output.stdout.split_once("; finished in ").expect("it is the end");
+    assert_eq!(
+        head,
+        "\nrunning 2 tests\ntest a::a ... ok\ntest a::b ... ok\n\n\
+         test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out"
+    );
+    assert!(time.ends_with("s\n\n"), "{time:?}");
+}
+
+#[test]
+fn a_trap_fails_one_test_and_shows_what_it_printed() {
+    let output = test(
+        &[("good", "(call $hello)"), ("bad", "(call $hello) unreachable"), ("exit", "(call $exit (i32.const 7))")],
+        &[],
+    )
+    .expect(101);
+    assert_eq!(
+        summary(&output),
+        "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out"
+    );
+    assert_prints(
+        &output,
+        &[
+            "test good ... ok\n",
+            "test bad ... FAILED\n",
+            "\nfailures:\n\n---- bad stdout ----\nhello from a test\nnote: the test trapped: ",
+            "\n---- exit stdout ----\nnote: the test exited with code 7\n",
+            "\nfailures:\n    bad\n    exit\n\ntest result",
+        ],
+    );
+}
+
+#[test]
+fn panics_are_expected_in_the_words_of_old_and_new_rust() {
+    let output = test(
+        &[
+            ("#panic_#any_new", "(call $panic_new)"),
+            ("#panic_#any_trap", "unreachable"),
+            ("#panic_new \\#1 mess#new", "(call $panic_new)"),
+            ("#panic_old message#old", "(call $panic_old)"),
+            ("#panic_other#wrong", "(call $panic_new)"),
+            ("#panic_other#trapped", "unreachable"),
+            ("#panic_#none", ""),
+            ("unexpected", "(call $panic_old)"),
+        ],
+        &[],
+    )
+    .expect(101);
+    assert_prints(
+        &output,
+        &[
+            "test any_new - should panic ... ok\n",
+            "test any_trap - should panic ... ok\n",
+            "test new - should panic ... ok\n",
+            "test old - should panic ... ok\n",
+            "test wrong - should panic ... FAILED\n",
+            "test trapped - should panic ... FAILED\n",
+            "test none - should panic ... FAILED\n",
+            "---- none stdout ----\nnote: test did not panic as expected\n",
+            "panic message: \"the new #1 message\"\n expected substring: \"other\"\n",
+            "---- unexpected stdout ----\nthread 'main' panicked at 'the old message', src/lib.rs:1:2\n\n",
+        ],
+    );
+    assert_eq!(
+        summary(&output),
+        "test result: FAILED. 4 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out"
+    );
+}
+
+#[test]
+fn panics_are_judged_without_capture_too() {
+    let tests = [("#panic_old#x", "(call $panic_old)"), ("loud", "(call $hello)")];
+    let output = test(&tests, &["--nocapture"]).expect(0);
+    assert!(output.stderr.contains("hello from a test"), "{output:#?}");
+    assert!(output.stderr.contains("the old message"), "{output:#?}");
+}
+
+#[test]
+fn ignored_tests_run_on_request_only() {
+    let tests = [("#ignore_slow", ""), ("#ignore_#panic_#slow_panic", ""), ("quick", "")];
+    let summary_of = |words: &[&str], code| {
+        let output = test(&tests, words).expect(code);
+        summary(&output).trim_start_matches("test result: ").to_string()
+    };
+    assert_eq!(
+        summary_of(&[], 0),
+        "ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out"
+    );
+    assert_eq!(
+        summary_of(&["--ignored"], 101),
+        "FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 1 filtered out"
+    );
+    assert_eq!(
+        summary_of(&["--include-ignored", "--skip", "panic"], 0),
+        "ok. 2 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out"
+    );
+    assert_eq!(
+        summary_of(&["--bench"], 0),
+        "ok. 0 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out"
+    );
+}
+
+#[test]
+fn names_are_listed_for_people_and_for_programs() {
+    let tests = [("b", ""), ("#ignore_#panic_x#a", ""), ("c::d", "unreachable")];
+    let list = |words: &[&str]| test(&tests, words).expect_quiet_success().stdout;
+    assert_eq!(list(&["--list", "--format", "terse"]), "a: test\nb: test\nc::d: test\n");
+    assert_eq!(list(&["--list", "--format", "terse", "--ignored"]), "a: test\n");
+    assert_eq!(list(&["--list", "c::d", "--exact"]), "c::d: test\n\n1 test, 0 benchmarks\n");
+}
+
+#[test]
+fn a_terse_report_is_a_character_a_test() {
+    let output = test(&[("a", ""), ("#ignore_b", ""), ("c", "unreachable")], &["-q"]).expect(101);
+    let line = output.stdout.lines().nth(2).expect("the third line");
+    let mut characters: Vec<char> = line.chars().collect();
+    characters.sort_unstable();
+    assert_eq!(characters, ['.', 'F', 'i'], "{output:#?}");
+    let colored = test(&[("a", "")], &["--color", "always"]).expect(0);
+    assert_prints(&colored, &["test a ... \x1b[32mok\x1b[m\n"]);
+}
+
+#[test]
+fn output_of_tests_that_pass_is_shown_on_request() {
+    let tests = [("a", "(call $hello)"), ("b", "")];
+    let output = test(&tests, &["--show-output"]).expect_quiet_success();
+    assert_prints(
+        &output,
+        &["\nsuccesses:\n\n---- a stdout ----\nhello from a test\n\nsuccesses:\n    a\n    b\n"],
+    );
+}
+
+#[test]
+fn a_test_that_never_ends_is_stopped_and_the_others_are_not() {
+    let tests = [
+        ("spins", "(loop $l (br $l))"),
+        ("sleeps", "(call $hello) (call $sleep (i64.const 1000000000))"),
+        ("#panic_#should_panic", "(loop $l (br $l))"),
+        ("good", ""),
+    ];
+    for words in [&["--timeout", "0.3"][..], &["--timeout", "0.3", "--test-threads", "1"]] {
+        let output = test(&tests, words).expect(101);
+        assert_prints(
+            &output,
+            &["---- sleeps stdout ----\nhello from a test\nnote: the test was stopped after 300ms"],
+        );
+        assert_eq!(
+            summary(&output),
+            "test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out"
+        );
+    }
+}
+
+#[test]
+fn all_tests_run_at_once() {
+    // A second for each, one after the other, would be far beyond the limit of one.
+    let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    let tests: Vec<(&str, &str)> =
+        names.iter().map(|name| (name.as_str(), "(call $sleep (i64.const 1000))")).collect();
+    let output = test(&tests, &["--timeout", "25"]).expect(0);
+    let time = output.stdout.split("finished in ").nth(1).and_then(|rest| rest.split('s').next());
+    let time: f64 = time.and_then(|time| time.parse().ok()).expect("there is a time");
+    assert!(time < 40.0, "they ran one after the other: {time} s");
+}
+
+#[test]
+fn tests_of_a_wrong_kind_fail_alone() {
+    let module = Module::wat(
+        r##"(module (func (export "#lunatic_test_takes") (param i32))
+             (func (export "#lunatic_test_gives") (result i32) (i32.const 1))
+             (global (export "#lunatic_test_global") i32 (i32.const 1)))"##,
+    );
+    let output = run_command(command(&module, &[]), b"").expect(101);
+    assert_prints(&output, &["test gives ... ok", "test takes ... FAILED", "could not start"]);
+}
+
+#[test]
+fn a_test_that_prints_without_end_does_not_fill_the_memory() {
+    let endless = "(local $i i32)
+        (loop $l (call $print (i32.const 1024) (i32.const 60000))
+          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1)))
+                              (i32.const 400))))
+        unreachable";
+    let output = test(&[("prints", endless)], &[]).expect(101);
+    assert_prints(&output, &["bytes before this are left out"]);
+    assert!(output.stdout.len() < 17 << 20, "{} bytes", output.stdout.len());
+}
+
+#[test]
+fn a_program_without_such_tests_gets_all_the_words() {
+    let Some(program) = guest("args_env") else { return };
+    let mut command = lunatic();
+    command.arg("test").arg(program).args(["--nocapture", "-q", "--", "filter", "--list"]);
+    let output = run_command(command, b"").expect(0);
+    assert_prints(&output, &["--nocapture", "-q", "filter", "--list"]);
+}
+
+#[test]
+fn wrong_words_are_refused_with_the_right_ones() {
+    let one = [("a", "")];
+    test(&one, &["--no-such-option"]).expect(2).says(&["--no-such-option"]);
+    test(&one, &["--ignored", "--include-ignored"]).expect(2);
+    test(&one, &["--timeout", "0"]).expect(2).says(&["seconds"]);
+    let mut command = lunatic();
+    command.arg("test").arg(PathBuf::from("no-such-file.wasm"));
+    run_command(command, b"").expect_refused(&["no-such-file.wasm"]);
+    let nothing = Module::wat("(module)");
+    run_command(self::command(&nothing, &[]), b"").expect(3).says(&["_start"]);
+}
