@@ -160,10 +160,7 @@ fn cache_directory() -> Option<PathBuf> {
 }
 
 /// What the main process is given.
-pub(crate) fn config(
-    arguments: &RunArguments,
-    rights: &Rights,
-) -> Result<ProcessConfig, Failure> {
+pub(crate) fn config(arguments: &RunArguments, rights: &Rights) -> Result<ProcessConfig, Failure> {
     let mut config = ProcessConfig::new(streams::open(arguments).or_fail(Code::Load)?);
     let program = arguments.module.file_name().unwrap_or(arguments.module.as_os_str());
     config.args = vec![program.to_string_lossy().into_owned()];

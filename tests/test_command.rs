@@ -78,7 +78,11 @@ fn tests_that_pass_are_told_of_in_cargos_words() {
 #[test]
 fn a_trap_fails_one_test_and_shows_what_it_printed() {
     let output = test(
-        &[("good", "(call $hello)"), ("bad", "(call $hello) unreachable"), ("exit", "(call $exit (i32.const 7))")],
+        &[
+            ("good", "(call $hello)"),
+            ("bad", "(call $hello) unreachable"),
+            ("exit", "(call $exit (i32.const 7))"),
+        ],
         &[],
     )
     .expect(101);
@@ -150,10 +154,7 @@ fn ignored_tests_run_on_request_only() {
         let output = test(&tests, words).expect(code);
         summary(&output).trim_start_matches("test result: ").to_string()
     };
-    assert_eq!(
-        summary_of(&[], 0),
-        "ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out"
-    );
+    assert_eq!(summary_of(&[], 0), "ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out");
     assert_eq!(
         summary_of(&["--ignored"], 101),
         "FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 1 filtered out"

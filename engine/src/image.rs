@@ -5,6 +5,8 @@
 //! that points into the block itself holds an offset; `relocations` lists those words. The initial
 //! memory is the business of `data.rs`.
 
+mod indirect;
+
 use std::collections::{HashMap, HashSet};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -29,6 +31,8 @@ use crate::link::{HostFunctions, LinkError};
 use crate::memory::PAGE_BYTES;
 use crate::os::OS_PAGE_BYTES;
 use crate::table::TableState;
+
+pub use indirect::TableFunction;
 
 /// Most elements of one table, whatever the module says.
 pub(crate) const TABLE_ELEMENTS_MAX: u32 = 10_000_000;

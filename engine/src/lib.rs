@@ -41,7 +41,7 @@ pub use cache::Cache;
 pub use catch::CatchPoint;
 pub use compile::{Abandoned, Compiled, Compiler, CompilerOptions, OptLevel, Progress};
 pub use forms::{Form, FormError, MemoryForm, Module};
-pub use image::{Callable, ExportedFunction, Image};
+pub use image::{Callable, ExportedFunction, Image, TableFunction};
 pub use instance::{
     BoundCall, EXIT_FRAME_POINTER_BELOW, EXIT_STACK_POINTER_BELOW, Hooks, Instance,
     InstantiateError, Limits, Prepared, exit_backtrace, memory_at, owner_of,

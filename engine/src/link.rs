@@ -28,10 +28,16 @@ unsafe impl Send for HostFunction {}
 // SAFETY: as above.
 unsafe impl Sync for HostFunction {}
 
+impl HostFunction {
+    fn has_type(&self, params: &[Type], results: &[Type]) -> bool {
+        self.params == params && self.results == results
+    }
+}
+
 /// All functions that guests may import.
 #[derive(Debug, Default)]
 pub struct HostFunctions {
-    by_name: HashMap<(&'static str, &'static str), HostFunction>,
+    by_name: HashMap<(&'static str, &'static str), Vec<HostFunction>>,
 }
 
 /// A module could not be bound to the host.
@@ -92,15 +98,17 @@ impl HostFunctions {
     /// Adds a function.
     ///
     /// # Panics
-    /// When the name is taken: two functions of the host must not have one name.
+    /// When both the name and the type are taken: interfaces of different ages may share names.
     pub fn add(&mut self, function: HostFunction) {
-        let known = self.by_name.insert((function.module, function.name), function);
-        assert!(known.is_none(), "{} {} is defined twice", function.module, function.name);
+        let known = self.by_name.entry((function.module, function.name)).or_default();
+        let taken = known.iter().any(|other| other.has_type(function.params, function.results));
+        assert!(!taken, "{} {} is defined twice", function.module, function.name);
+        known.push(function);
     }
 
     /// All functions, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &HostFunction> {
-        self.by_name.values()
+        self.by_name.values().flatten()
     }
 
     /// The code of each imported function, in the order of the module's function indices.
@@ -125,23 +133,25 @@ impl HostFunctions {
         name: &str,
         wanted: &FunctionType,
     ) -> Result<&HostFunction, LinkError> {
-        let provided = self.by_name.values().find(|f| f.module == module && f.name == name);
-        let Some(function) = provided else {
+        let provided = self.by_name.iter().find(|((m, n), _)| *m == module && *n == name);
+        let Some((_, functions)) = provided else {
             return Err(LinkError::UnknownImport {
                 module: module.to_string(),
                 name: name.to_string(),
                 nearest: self.nearest(module, name),
             });
         };
-        if wanted.params() != function.params || wanted.results() != function.results {
-            return Err(LinkError::ImportType {
+        let fitting = functions.iter().find(|f| f.has_type(wanted.params(), wanted.results()));
+        fitting.ok_or_else(|| {
+            let provided: Vec<String> =
+                functions.iter().map(|f| signature(f.params, f.results)).collect();
+            LinkError::ImportType {
                 module: module.to_string(),
                 name: name.to_string(),
                 wanted: signature(wanted.params(), wanted.results()),
-                provided: signature(function.params, function.results),
-            });
-        }
-        Ok(function)
+                provided: provided.join(" or "),
+            }
+        })
     }
 
     /// "; the nearest is …", if something is near enough to be a typing error or another version.

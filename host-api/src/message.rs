@@ -7,6 +7,8 @@ use std::sync::Arc;
 use lunatic_scheduler::channel::Channel;
 use lunatic_scheduler::{Envelope, Pid, Worker};
 
+use crate::api::seed::ends::End;
+use crate::api::seed::numbered::Both;
 use crate::exit::Cause;
 use crate::kept::Kept;
 use crate::modules::Loaded;
@@ -121,6 +123,12 @@ pub(crate) enum Resource {
     TlsStream(Arc<TlsStream>),
     UdpSocket(Arc<UdpSocket>),
     Module(Arc<Loaded>),
+    /// Of the seed era.
+    Sender(End),
+    /// Of the seed era.
+    Receiver(End),
+    /// Of the seed era: a channel whose number stands in the message.
+    Numbered(u32, Both),
 }
 
 /// A channel on its way: counts as a reference until it arrives or is dropped.

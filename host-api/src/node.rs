@@ -1,6 +1,6 @@
 //! What all processes of one run share, and the run itself.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -170,6 +170,7 @@ impl NodeBuilder {
             metrics: Metrics::default(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
+            channel_numbers: AtomicU32::new(1),
         });
         crate::profile::node_started(&node);
         let scheduler = self.scheduler.on_worker_start(prepare_worker).trim(move || {
@@ -248,6 +249,7 @@ impl Node {
             first_message: None,
             tie: None,
             place: None,
+            seed: None,
             is_main: true,
         };
         if let Err(error) = start.by_handle(self.runtime.handle()) {
@@ -301,6 +303,8 @@ pub(crate) struct NodeInner {
     /// How the main process ended.
     outcome: Mutex<Option<ExitReason>>,
     reports: AtomicUsize,
+    /// Counts channels of the seed era, whose numbers all processes share.
+    pub(crate) channel_numbers: AtomicU32,
 }
 
 impl std::fmt::Debug for NodeInner {

@@ -26,6 +26,7 @@ use smallvec::SmallVec;
 use crate::account::{self, Account, Place};
 use crate::api::channel::ChannelTable;
 use crate::api::error::ErrorTable;
+use crate::api::seed::state::Seed;
 use crate::api::wasi::WasiState;
 use crate::bind::{Call, ShortCalls};
 use crate::config::{ConfigRef, STACK_BYTES_MAX};
@@ -64,6 +65,8 @@ pub(crate) struct ProcessState {
     pub(crate) channels: ChannelTable,
     pub(crate) errors: ErrorTable,
     pub(crate) resources: Resources,
+    /// Of the interfaces of 2021; no other process has it.
+    pub(crate) seed: Option<Box<Seed>>,
     pub(crate) rights: RightsState,
     pub(crate) account: Account,
     pub(crate) wait: Wait,
@@ -104,6 +107,35 @@ impl Entry {
                 error: None,
             },
             other => Self::unusable(name, other, types.collect()),
+        }
+    }
+
+    /// The same for a function that the image's first table holds at this place.
+    pub(crate) fn from_table(
+        image: &Image,
+        place: u32,
+        types: impl ExactSizeIterator<Item = Type> + Clone,
+        params: Params,
+    ) -> Self {
+        let function = image.table_function(place);
+        match function {
+            Some(found) if found.ty.params().iter().copied().eq(types.clone()) => Self {
+                function: Some(found.callable),
+                values: found.ty.params().len().max(found.ty.results().len()),
+                params,
+                error: None,
+            },
+            other => {
+                let given: Vec<Type> = types.collect();
+                let error = match other {
+                    None => format!("the module's table holds no function at {place}"),
+                    Some(found) => format!(
+                        "the function at {place} of the table takes {:?}, it was given {given:?}",
+                        found.ty.params()
+                    ),
+                };
+                Self { function: None, values: 0, params: Params::new(), error: Some(error.into()) }
+            }
         }
     }
 
@@ -167,6 +199,8 @@ pub(crate) struct Start<'a> {
     pub(crate) tie: Option<(Pid, ChildTags)>,
     /// Its place among its parent's children, if they are counted.
     pub(crate) place: Option<Place>,
+    /// What a process of the seed era is born with. Taken as the first message is.
+    pub(crate) seed: Option<&'a mut Option<Box<Seed>>>,
     pub(crate) is_main: bool,
 }
 
@@ -235,6 +269,7 @@ impl<'a> Start<'a> {
             channels: ChannelTable::default(),
             errors: ErrorTable::default(),
             resources: Resources::default(),
+            seed: self.seed.and_then(Option::take),
             rights: RightsState::default(),
             account: Account::new(&self.config, self.place),
             wait: Wait::default(),
@@ -465,6 +500,9 @@ impl ProcessState {
         self.wait.clear(worker, self.me.pid());
         self.account.close(self.instance.reductions_used());
         self.channels.close_all(worker);
+        if let Some(seed) = self.seed.take() {
+            seed.ended(reason.is_normal(), worker);
+        }
         self.end_output();
         for mail in [self.scratch.take(), self.first_message.take()].into_iter().flatten() {
             Message::discard(mail, worker);

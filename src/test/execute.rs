@@ -180,7 +180,9 @@ impl Tests<'_> {
             return;
         }
         let reason = match node {
-            Ok(node) => node.run(self.module, config, &case.export).map_err(|error| error.to_string()),
+            Ok(node) => {
+                node.run(self.module, config, &case.export).map_err(|error| error.to_string())
+            }
             Err(failure) => Err(failure.source.to_string()),
         };
         let finished = judge(case, reason, &captured.unwrap_or_default());
@@ -215,6 +217,8 @@ fn judge(case: &Case, reason: Result<ExitReason, String>, captured: &Captured) -
         (_, Ok(reason @ (ExitReason::HostBug { .. } | ExitReason::Entry { .. }))) => {
             (false, Some(format!("note: the test {reason}")))
         }
+        // Whoever stopped it says so.
+        (_, Ok(ExitReason::Shutdown)) => (false, None),
         (None, Ok(reason)) if reason.is_normal() => (true, None),
         (None, Ok(reason)) => {
             // Whoever panics has said so already.
@@ -235,9 +239,6 @@ fn judge(case: &Case, reason: Result<ExitReason, String>, captured: &Captured) -
 
 /// A test that should panic may do so in any of its processes: all print to the same place.
 fn judge_panic(expected: &str, reason: &ExitReason, messages: &[&str]) -> (bool, Option<String>) {
-    if matches!(reason, ExitReason::Shutdown) {
-        return (false, None);
-    }
     if expected.is_empty() || messages.iter().any(|message| message.contains(expected)) {
         return (true, None);
     }
@@ -269,10 +270,9 @@ mod tests {
 
     #[test]
     fn an_end_without_a_panic_is_a_panic_only_for_who_expects_no_message() {
-        assert!(judge_panic("", &ExitReason::Killed, &[]).0);
-        assert!(!judge_panic("a", &ExitReason::Killed, &[]).0);
-        assert!(!judge_panic("", &ExitReason::Shutdown, &[]).0);
-        assert!(judge_panic("a", &ExitReason::Killed, &["x", "cat"]).0);
-        assert!(!judge_panic("a", &ExitReason::Killed, &["x"]).0);
+        assert!(judge_panic("", &ExitReason::Killed { by: None }, &[]).0);
+        assert!(!judge_panic("a", &ExitReason::Killed { by: None }, &[]).0);
+        assert!(judge_panic("a", &ExitReason::Killed { by: None }, &["x", "cat"]).0);
+        assert!(!judge_panic("a", &ExitReason::Killed { by: None }, &["x"]).0);
     }
 }

@@ -11,7 +11,7 @@ mod report;
 
 use std::process::ExitCode;
 
-use crate::cli::TestArguments;
+use crate::cli::{MemoryKind, TestArguments};
 use crate::exit_code::{Code, Failure, OrFail};
 use crate::run;
 use case::Selection;
@@ -34,7 +34,12 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<ExitCode, Failure> {
         return Ok(Code::Success.into());
     }
     let config = execute::config(&arguments.run)?;
-    let tests = Tests { arguments: &arguments.run.arguments, module: &module, config, options: &options };
+    let mut run = arguments.run.arguments.clone();
+    if run.memory == MemoryKind::Auto {
+        // Many nodes at once would soon have used up the address space.
+        run.memory = MemoryKind::Dense;
+    }
+    let tests = Tests { arguments: &run, module: &module, config, options: &options };
     let passed = tests.run(&selection).or_fail(Code::Internal)?;
     Ok(if passed { Code::Success } else { Code::TestsFailed }.into())
 }

@@ -105,8 +105,7 @@ impl Options {
     pub(super) fn of(arguments: &TestArguments) -> Result<Self, Failure> {
         let mut options = Self::parse_from(&arguments.run.arguments.args);
         options.timeout = options.timeout.or(arguments.timeout);
-        options.nocapture |=
-            std::env::var("RUST_TEST_NOCAPTURE").is_ok_and(|value| value != "0");
+        options.nocapture |= std::env::var("RUST_TEST_NOCAPTURE").is_ok_and(|value| value != "0");
         if let (None, Ok(value)) = (options.test_threads, std::env::var("RUST_TEST_THREADS")) {
             let threads = value
                 .parse()

@@ -48,9 +48,7 @@ impl Report {
             colored: match options.color {
                 Color::Always => true,
                 Color::Never => false,
-                Color::Auto => {
-                    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-                }
+                Color::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
             },
             terse: options.is_terse(),
             shows_output: options.show_output,

@@ -12,7 +12,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const WORKSPACES: [&str; 3] = ["examples", "tests/guests", "tests/lunatic_0_14"];
+const WORKSPACES: [&str; 6] = [
+    "examples",
+    "tests/guests",
+    "tests/lunatic_0_14",
+    "tests/lunatic_seed/numbered",
+    "tests/lunatic_seed/sided",
+    "tests/lunatic_seed/sided_early",
+];
 
 /// Builds the programs with these names, or all, into target/guests/.
 pub(crate) fn build(names: &[String]) -> Result<()> {

@@ -129,7 +129,7 @@ host_functions! {
     /// nobody can ever receive. 9027: the time has passed. Unless it was sent, the message stays
     /// current.
     [short] fn send(call, channel: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
-        match send_message(call, channel, timeout) {
+        match send_message(call, |state| state.channels.get(channel).cloned(), timeout) {
             Ok(Some(status)) => Poll::Ready(Ok(status)),
             Ok(None) => Poll::Pending,
             Err(fault) => Poll::Ready(Err(fault)),
@@ -140,7 +140,7 @@ host_functions! {
     /// without limit, 0: not at all). 0: there it is. 1: closed and empty, as nobody can ever send.
     /// 9027: the time has passed.
     [short] fn receive(call, channel: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
-        match receive_message(call, channel, timeout) {
+        match receive_message(call, |state| state.channels.get(channel).cloned(), timeout) {
             Ok(Some(status)) => Poll::Ready(Ok(status)),
             Ok(None) => Poll::Pending,
             Err(fault) => Poll::Ready(Err(fault)),
@@ -148,18 +148,26 @@ host_functions! {
     }
 }
 
-/// The place in the channel's book that this call has, or a new one. While a call waits it is kept
-/// in the process's state, so that its death gives it up.
-fn take_place(call: &mut Call<'_, '_>, handle: u64) -> Result<(Channel<Mail>, Waiting), Fault> {
+/// The place in the channel's book that this call has, or a new one in the channel that `find` says.
+/// While a call waits it is kept in the process's state, so that its death gives it up.
+fn take_place(
+    call: &mut Call<'_, '_>,
+    find: impl FnOnce(&ProcessState) -> Result<Channel<Mail>, Fault>,
+) -> Result<(Channel<Mail>, Waiting), Fault> {
     match call.state.wait.channel.take() {
         Some(place) => Ok(place),
-        None => Ok((call.state.channels.get(handle)?.clone(), Waiting::default())),
+        None => Ok((find(call.state)?, Waiting::default())),
     }
 }
 
-fn send_message(call: &mut Call<'_, '_>, handle: u64, timeout: u64) -> Result<Option<u32>, Fault> {
+/// Sends the current message: a status, or `None` while it waits.
+pub(super) fn send_message(
+    call: &mut Call<'_, '_>,
+    find: impl FnOnce(&ProcessState) -> Result<Channel<Mail>, Fault>,
+    timeout: u64,
+) -> Result<Option<u32>, Fault> {
     let waits = call.state.wait.channel.is_some();
-    let (channel, mut waiting) = take_place(call, handle)?;
+    let (channel, mut waiting) = take_place(call, find)?;
     let message = call.state.take_scratch()?;
     let timed_out = call.timed_out(timeout);
     let result = if timed_out || !waits {
@@ -198,13 +206,14 @@ fn send_message(call: &mut Call<'_, '_>, handle: u64, timeout: u64) -> Result<Op
     }
 }
 
-fn receive_message(
+/// Receives a message, which becomes the current one: a status, or `None` while it waits.
+pub(super) fn receive_message(
     call: &mut Call<'_, '_>,
-    handle: u64,
+    find: impl FnOnce(&ProcessState) -> Result<Channel<Mail>, Fault>,
     timeout: u64,
 ) -> Result<Option<u32>, Fault> {
     let waits = call.state.wait.channel.is_some();
-    let (channel, mut waiting) = take_place(call, handle)?;
+    let (channel, mut waiting) = take_place(call, find)?;
     let timed_out = call.timed_out(timeout);
     let result = if timed_out || !waits {
         if waits {

@@ -9,6 +9,7 @@ mod metrics;
 mod networking;
 mod process;
 mod registry;
+pub(crate) mod seed;
 pub(crate) mod timer;
 mod trap;
 mod version;
@@ -51,6 +52,9 @@ pub fn modules() -> Vec<&'static HostModule> {
         &metrics::MODULE,
         &distributed::MODULE,
         &version::MODULE,
+        &seed::shared::MODULE,
+        &seed::numbered::MODULE,
+        &seed::sided::MODULE,
         &wasi::MODULE,
         &wasi::unstable::MODULE,
     ]

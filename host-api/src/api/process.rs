@@ -353,13 +353,14 @@ impl Child {
             place,
             first_message: self.with_message.then_some(&mut call.state.scratch),
             tie: self.tags.any().then_some((me, self.tags)),
+            seed: None,
             is_main: false,
         })))
     }
 }
 
 /// Whether the process may spawn one more; its place, if they are counted.
-fn admit(call: &mut Call<'_, '_>) -> Result<Option<Place>, String> {
+pub(super) fn admit(call: &mut Call<'_, '_>) -> Result<Option<Place>, String> {
     call.state.may(Right::Spawn).map_err(|denied| denied.to_string())?;
     let Some(max) = call.state.config.children_max else { return Ok(None) };
     let place = call.state.account.claim_place(max).ok_or_else(|| {
@@ -430,7 +431,7 @@ fn spawn_named(
 impl Call<'_, '_> {
     /// The spawn is tried again, with another kind of memory, after others have run.
     #[cold]
-    fn spawn_again<T>(&mut self) -> Poll<T> {
+    pub(super) fn spawn_again<T>(&mut self) -> Poll<T> {
         self.state.wait.yields = true;
         Poll::Pending
     }

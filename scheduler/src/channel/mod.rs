@@ -252,6 +252,19 @@ impl<M> Channel<M> {
         }
     }
 
+    /// Closes it for good: nobody can send any more, and who waits learns it. For those who know
+    /// better than the book who could still use it.
+    pub fn close(&self, waker: &impl Wake) {
+        let inner = &*self.0;
+        let mut book = inner.book.lock();
+        // Only written under this lock; `Release` as in `settle`.
+        inner.closed.store(true, Ordering::Release);
+        let pids = book.choose_all();
+        inner.mirror(&book);
+        drop(book);
+        inner.wake(Chosen::Everybody(pids), waker);
+    }
+
     /// Whether it is closed: what is still in it can be received, nothing can be sent.
     pub fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
