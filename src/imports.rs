@@ -11,12 +11,49 @@ use crate::exit_code::{Code, Failure, OrFail};
 const INTRODUCTION: &str = "\
 # What a guest may import
 
-Made by `lunatic imports --markdown` from the tables that bind the functions; a test compares.
+Made by `lunatic imports --markdown` from the tables that bind the functions; a test compares. It is
+meant for those who write a binding for another language; `examples/c/lunatic.h` is a small one.
 
-A *pointer* is an address in the guest's memory; the host reads and writes little-endian numbers
-there. A guest that breaks a contract (a pointer outside of its memory, an unknown handle) traps:
-that process ends, with a message that names the function. WASI functions answer `EFAULT` instead.
-Functions that wait suspend their process and never a thread.
+## Conventions
+
+**Modules.** A program is a WebAssembly module that exports its memory as `memory` and a function
+`_start`, which takes and gives nothing: the main process runs it. Only what is imported has to be
+there, by its two names and with the very type below. A type `i64` is 64 bits also where a number is
+small; numbers are unsigned unless a text says otherwise.
+
+**Memory.** A *pointer* (`…_ptr`, i32) is an address in the memory of the calling process, a length
+counts bytes unless a text says otherwise. The host reads and writes there during the call only, and
+keeps no address. Numbers in memory are little-endian and need no alignment. Text is UTF-8 with a
+length, without a zero at its end.
+
+**Mistakes.** A guest that breaks a contract (a pointer outside of its memory, an unknown handle, no
+current message) *traps*: the process ends, and no other, with a message that names the function.
+WASI functions answer an error number instead (`EFAULT` for a pointer).
+
+**Errors** that a program can handle are values. Where a text speaks of an *error id*, the function
+answered 1 and wrote a u64: `lunatic::error` has the text behind it, until it is dropped.
+
+**Waiting.** A function that waits suspends its process and never a thread. Timeouts are in
+milliseconds; `u64::MAX` (-1) is no limit, 0 does not wait. 9027 is the answer when the time has
+passed.
+
+**Handles and ids.** Handles of resources (channels, sockets, configurations, …) are numbers of one
+process and one kind: nobody else can use them, they are not used again, and all go with their
+process. They reach another process inside of a message, as what `push_…` attached and `take_…`
+took. Process ids are valid in all processes; one that was guessed, or whose process has ended, finds
+nobody.
+
+**Messages.** Each process has one *current* message, which is written, sent, received and read by
+separate calls; see `lunatic::message`. What the bytes mean is the program's affair.
+
+**Spawning.** A new process is a new instance of the module: its memory is as at the start, the
+module's start function runs, then the exported function that the spawn names; `_start` and
+constructors do not. Its parameters are records of 17 bytes: the type (0x7F i32, 0x7E i64, 0x7B
+v128), then 16 bytes of the value. To run a function pointer, export one function that takes the
+pointer as `i32` and calls it. Stacks of processes are small; the memory's own stack is the
+compiler's affair (`-z stack-size`).
+
+**Tests.** `lunatic test` runs each export whose name begins with `#lunatic_test_`; see its `--help`.
 ";
 
 /// Prints the list.
