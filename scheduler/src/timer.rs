@@ -463,7 +463,7 @@ mod tests {
         let wheels = Wheels::<&str>::new(2);
         let insert = |wheel, deadline, text| {
             let to = Pid::from_u64(7);
-            wheels.insert_mail(wheel, deadline, to, Envelope::new(text)).ok().expect("room").0
+            wheels.insert_mail(wheel, deadline, to, Envelope::new(text)).expect("room").0
         };
         insert(0, 90_000_000, "fourth");
         insert(1, 70_000_000, "second");
@@ -488,7 +488,7 @@ mod tests {
         let timers = Timers::new(0);
         for _ in 0..MAIL_MAX {
             let inserted = timers.insert_mail(1 << 40, Pid::from_u64(1), Envelope::new(()));
-            let _ = inserted.ok().expect("room");
+            let _ = inserted.expect("room");
         }
         let insert = |timers: &Timers<()>| {
             timers.insert_mail(5, Pid::from_u64(1), Envelope::new(())).is_ok()
