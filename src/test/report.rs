@@ -108,7 +108,7 @@ impl Report {
             };
             write!(self.out, "{text}")?;
             self.printed += 1;
-            if self.printed % LINE == 0 {
+            if self.printed.is_multiple_of(LINE) {
                 writeln!(self.out, " {}/{}", self.printed, self.total)?;
             }
         } else {
@@ -132,7 +132,7 @@ impl Report {
 
     /// The last words; whether all passed.
     pub(super) fn end(mut self) -> io::Result<bool> {
-        if self.terse && self.printed % LINE != 0 {
+        if self.terse && !self.printed.is_multiple_of(LINE) {
             writeln!(self.out)?;
         }
         if self.shows_output {
