@@ -132,27 +132,4 @@ impl Call<'_, '_> {
             _ => Err(Fault::new("the thread that did the work for this call failed")),
         })
     }
-
-    /// As [`Self::job`], for work that the pool does.
-    pub(crate) fn on_pool<T: Send + 'static, W>(
-        &mut self,
-        prepare: impl FnOnce(&mut Self, Asker) -> Result<W, Fault>,
-    ) -> Poll<Result<T, Fault>>
-    where
-        W: FnOnce() -> T + Send + 'static,
-    {
-        self.job(|call, turn| {
-            let work = prepare(call, turn.asker())?;
-            let job = Box::new(move || {
-                let result = work();
-                turn.finish(result);
-            });
-            // A job that is refused is dropped, and its turn with it: the next poll says so.
-            call.state
-                .node
-                .handle()
-                .spawn_blocking(job)
-                .map_err(|error| Fault::new(format!("no thread for work that may block: {error}")))
-        })
-    }
 }

@@ -1,14 +1,10 @@
-//! Host functions that call the guest back: `lunatic::trap::catch`, and those that ask the guest for
-//! memory (`lunatic_alloc`).
+//! Host functions that call the guest back, as `lunatic::trap::catch` does.
 //!
 //! Such a function is a poll. It says what it wants called and answers "pending"; the shim calls the
 //! guest *on the process's own stack*, below the frames of the guest that called the host, and then
 //! asks the function again, which finds the answer. So the host's function holds nothing while the
 //! guest runs, and the guest may do there whatever it may do elsewhere: wait, be preempted, go on on
 //! another worker, call a host function that calls it back, end.
-//!
-//! What a function must remember across such a call (bytes for which it asked the guest for room) it
-//! keeps here, on a pile: calls nest, so the last one that was kept is the first one wanted.
 //!
 //! A trap ends the process unless it happens inside of a *catching* call: then it ends that call
 //! (`lunatic_engine::CatchPoint`). What counts as a trap are faults of compiled code, of builtins and
@@ -23,7 +19,6 @@ use lunatic_scheduler::Process;
 
 use crate::bind::{Call, Fault};
 use crate::jobs::Job;
-use crate::memory::Ptr;
 use crate::process::ProcessState;
 
 /// What a process has while a call of its own is away: on a thread that may block, or back in the
@@ -38,7 +33,6 @@ struct Parts {
     wanted: Option<Wanted>,
     /// What the guest answered to the last call; the inner one is `None` if it trapped.
     answer: Option<Option<i32>>,
-    kept: Vec<Vec<u8>>,
     catching: Innermost,
 }
 
@@ -123,38 +117,6 @@ impl Call<'_, '_> {
         self.state.away.parts().wanted = Some(Wanted { function, args: two, catching });
         Poll::Pending
     }
-
-    /// Gives the guest bytes in memory that it is asked for (its `lunatic_alloc`), and their length
-    /// at `len_ptr`. `produce` makes them; it may answer "pending".
-    pub(crate) fn give_bytes(
-        &mut self,
-        len_ptr: Ptr,
-        produce: impl FnOnce(&mut Self) -> Poll<Result<Vec<u8>, Fault>>,
-    ) -> Poll<Result<u32, Fault>> {
-        if let Some(answer) = self.guest_answer() {
-            let bytes = self.state.away.parts().kept.pop().unwrap_or_default();
-            let at = Ptr(answer.unwrap_or_default().cast_unsigned());
-            let written = self.memory.write(at, &bytes);
-            let len = bytes.len() as u32;
-            return Poll::Ready(
-                written.and_then(|()| self.memory.write_u32(len_ptr, len)).map(|()| at.0),
-            );
-        }
-        let bytes = match produce(self) {
-            Poll::Ready(Ok(bytes)) => bytes,
-            Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
-            Poll::Pending => return Poll::Pending,
-        };
-        let Ok(len) = i32::try_from(bytes.len()) else {
-            let len = bytes.len();
-            return Poll::Ready(Err(Fault::new(format!("{len} bytes are too many for a guest"))));
-        };
-        let asked = self.call_guest("lunatic_alloc", &[len], false);
-        if asked.is_pending() {
-            self.state.away.parts().kept.push(bytes);
-        }
-        asked
-    }
 }
 
 /// Calls what the process's host function wants called, and leaves the answer for it. On the
@@ -166,14 +128,14 @@ impl Call<'_, '_> {
 #[inline(never)]
 pub(crate) unsafe fn visit_guest(process: Process<ProcessState>) {
     let point = CatchPoint::default();
-    let (wanted, outer, kept) = process.on_worker(|_, state| {
+    let (wanted, outer) = process.on_worker(|_, state| {
         let parts = state.away.parts();
         let wanted = parts.wanted.take().expect("the shim asked before");
         let outer = parts.catching;
         if wanted.catching {
             parts.catching = Innermost(Some(NonNull::from(&point)));
         }
-        (wanted, outer, parts.kept.len())
+        (wanted, outer)
     });
     let mut values = wanted.args.map(|arg| RawValue { i32: arg });
     let returned = if wanted.catching {
@@ -193,7 +155,6 @@ pub(crate) unsafe fn visit_guest(process: Process<ProcessState>) {
         parts.catching = outer;
         parts.answer = Some(returned.then_some(value));
         if !returned {
-            parts.kept.truncate(kept);
             parts.job = None;
             parts.wanted = None;
             // If it came by a signal. This fiber has not left its thread since.
