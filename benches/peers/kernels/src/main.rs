@@ -128,7 +128,7 @@ fn our_type(ty: wasmtime::ValType) -> lunatic_engine::Type {
 }
 
 fn with_wasmer(bytes: &[u8]) -> Run {
-    let engine = wasmer::sys::EngineBuilder::new(wasmer::sys::Cranelift::new()).engine();
+    let engine: wasmer::Engine = wasmer::sys::Cranelift::new().into();
     let module = wasmer::Module::new(&engine, bytes).expect("valid");
     Box::new(move |name| {
         let mut store = wasmer::Store::new(engine.clone());
