@@ -1,4 +1,4 @@
-//! What yield points cost: four kernels, the same module with them and without, in one process.
+//! What yield points and bounds checks cost: kernels in all four forms of one module, in one process.
 //!
 //! Recursive calls, an integer chain, memory accesses and floating point are what yield points
 //! touch differently: a call clobbers registers, and cranelift then keeps a loop's accumulators on
@@ -12,85 +12,56 @@ use std::time::{Duration, Instant};
 
 use lunatic_engine::standalone::Standalone;
 use lunatic_engine::{
-    Compiler, CompilerOptions, Form, HostFunctions, Image, Limits, MEMORY_BYTES_MAX, MemoryPool,
-    RawValue,
+    Compiler, CompilerOptions, Form, HostFunctions, Image, Limits, MEMORY_BYTES_MAX, MemoryForm,
+    MemoryPool, RawValue,
 };
 use lunatic_host_api::NodeBuilder;
 
-const RUNS: usize = 9;
+const RUNS: usize = 7;
 
-const KERNELS: &str = r#"(module (memory 17)
-  (func $fib (param i32) (result i32)
-    (if (result i32) (i32.lt_u (local.get 0) (i32.const 2)) (then (local.get 0))
-      (else (i32.add (call $fib (i32.sub (local.get 0) (i32.const 1)))
-                     (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
-  (func (export "fib(35)") (drop (call $fib (i32.const 35))))
+/// Exported functions, without arguments and results.
+const KERNELS: &str = include_str!("kernels.wat");
 
-  (func (export "integer loop") (local $i i32) (local $n i64) (local $steps i64)
-    (loop $outer
-      (local.set $n (i64.add (i64.extend_i32_u (local.get $i)) (i64.const 1)))
-      (block $done (loop $collatz
-        (br_if $done (i64.le_u (local.get $n) (i64.const 1)))
-        (local.set $steps (i64.add (local.get $steps) (i64.const 1)))
-        (local.set $n (select
-          (i64.add (i64.mul (local.get $n) (i64.const 3)) (i64.const 1))
-          (i64.shr_u (local.get $n) (i64.const 1))
-          (i32.eqz (i64.eqz (i64.and (local.get $n) (i64.const 1))))))
-        (br $collatz)))
-      (br_if $outer (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 300000)))))
+const KERNEL_NAMES: [&str; 7] = [
+    "fib(35)",
+    "two-instruction loop",
+    "integer loop",
+    "sieve 1 MB",
+    "sieve 8 MB",
+    "f32 matrix multiply 256",
+    "f64 matrix multiply 256",
+];
 
-  (func (export "sieve 1 MB") (local $round i32) (local $p i32) (local $k i32)
-    (loop $again
-      (memory.fill (i32.const 0) (i32.const 1) (i32.const 1000000))
-      (local.set $p (i32.const 2))
-      (loop $primes
-        (if (i32.load8_u (local.get $p)) (then
-          (local.set $k (i32.mul (local.get $p) (local.get $p)))
-          (block $out (loop $strike
-            (br_if $out (i32.ge_u (local.get $k) (i32.const 1000000)))
-            (i32.store8 (local.get $k) (i32.const 0))
-            (local.set $k (i32.add (local.get $k) (local.get $p)))
-            (br $strike)))))
-        (br_if $primes (i32.lt_u (local.tee $p (i32.add (local.get $p) (i32.const 1))) (i32.const 1000))))
-      (br_if $again (i32.lt_u (local.tee $round (i32.add (local.get $round) (i32.const 1))) (i32.const 40)))))
-
-  (func (export "f32 matrix multiply 256") (local $i i32) (local $j i32) (local $k i32) (local $s f32)
-    (loop $rows (local.set $j (i32.const 0))
-      (loop $columns (local.set $k (i32.const 0)) (local.set $s (f32.const 0))
-        (loop $sum
-          (local.set $s (f32.add (local.get $s) (f32.mul
-            (f32.load (i32.shl (i32.add (i32.shl (local.get $i) (i32.const 8)) (local.get $k)) (i32.const 2)))
-            (f32.load offset=262144 (i32.shl (i32.add (i32.shl (local.get $k) (i32.const 8)) (local.get $j)) (i32.const 2))))))
-          (br_if $sum (i32.lt_u (local.tee $k (i32.add (local.get $k) (i32.const 1))) (i32.const 256))))
-        (f32.store offset=524288 (i32.shl (i32.add (i32.shl (local.get $i) (i32.const 8)) (local.get $j)) (i32.const 2)) (local.get $s))
-        (br_if $columns (i32.lt_u (local.tee $j (i32.add (local.get $j) (i32.const 1))) (i32.const 256))))
-      (br_if $rows (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 256)))))
-)"#;
+/// The forms, and what their columns are called. The others are compared with the first.
+const FORMS: [(&str, Form); 4] = [
+    ("guarded", Form { yields: false, memory: MemoryForm::Guarded }),
+    ("dense", Form { yields: false, memory: MemoryForm::Dense }),
+    ("guarded, yields", Form { yields: true, memory: MemoryForm::Guarded }),
+    ("dense, yields", Form { yields: true, memory: MemoryForm::Dense }),
+];
 
 fn main() {
-    let mut without = instance(false);
-    let mut with = instance(true);
-    println!("{:<26} {:>12} {:>12} {:>8}", "kernel", "without, ms", "with, ms", "factor");
-    for kernel in ["fib(35)", "integer loop", "sieve 1 MB", "f32 matrix multiply 256"] {
-        let (mut plain, mut metered) = (Vec::new(), Vec::new());
+    let mut instances = FORMS.map(|(_, form)| instance(form));
+    print!("{:<26}", "kernel, ms");
+    FORMS.iter().for_each(|(name, _)| print!(" {name:>22}"));
+    println!();
+    for kernel in KERNEL_NAMES {
+        let mut times: [Vec<Duration>; FORMS.len()] = Default::default();
         for _ in 0..RUNS {
-            plain.push(time(&mut without, kernel));
-            metered.push(time(&mut with, kernel));
+            for (instance, times) in instances.iter_mut().zip(&mut times) {
+                times.push(time(instance, kernel));
+            }
         }
-        let (plain, metered) = (median(plain), median(metered));
-        println!(
-            "{kernel:<26} {:>12.2} {:>12.2} {:>8.2}",
-            plain.as_secs_f64() * 1e3,
-            metered.as_secs_f64() * 1e3,
-            metered.as_secs_f64() / plain.as_secs_f64()
-        );
+        let medians = times.map(|times| median(times).as_secs_f64() * 1e3);
+        print!("{kernel:<26}");
+        medians.iter().for_each(|ms| print!(" {ms:>14.2} ({:>5.2})", ms / medians[0]));
+        println!();
     }
-    let slices = with.yields();
+    let slices = instances[2].yields();
     println!("slices of {} reductions in the runs with yield points: {slices}", NodeBuilder::SLICE);
 }
 
-fn instance(metering: bool) -> Standalone {
-    let form = Form { yields: metering, ..Form::default() };
+fn instance(form: Form) -> Standalone {
     let options = CompilerOptions { form, ..CompilerOptions::default() };
     let compiled = Compiler::new(options).compile(KERNELS.as_bytes()).expect("a valid module");
     let image = Image::new(compiled, &HostFunctions::default()).expect("no imports");

@@ -9,6 +9,9 @@ use std::path::{self, PathBuf};
 /// The compiled guests among the rows.
 const GUESTS: [&str; 3] = ["bench_live", "bench_pingpong", "bench_spawn"];
 
+/// The programs of benches/peers/kernels/guests.
+const KERNEL_GUESTS: [&str; 4] = ["kernel_sha256", "kernel_lz4", "kernel_json", "kernel_regex"];
+
 /// The bench target that measures compiled code and has no rows.
 const KERNELS: &str = "kernels";
 
@@ -45,8 +48,32 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if all || arguments.rows.iter().any(|row| is_kernels(&row)) {
         bench(KERNELS, &[])?;
+        if arguments.peers {
+            kernels_beside_peers()?;
+        }
     }
     Ok(())
+}
+
+/// The kernels and real crates beside wasmer's own instances and wasmtime.
+fn kernels_beside_peers() -> Result<()> {
+    let peers = repository::root().join("benches/peers/kernels");
+    let mut modules = vec![repository::root().join("benches/kernels.wat")];
+    match toolchain::find() {
+        Ok(toolchain) => {
+            let workspace = "benches/peers/kernels/guests";
+            modules.extend(guests::build_from(&toolchain, workspace, &KERNEL_GUESTS)?);
+        }
+        Err(error) => eprintln!("the kernels that are crates will be missing: {error:#}"),
+    }
+    let done = step::step("kernels beside peers", || {
+        let mut cargo = step::cargo();
+        cargo.args(["run", "--release", "--locked", "--manifest-path"]);
+        cargo.arg(peers.join("Cargo.toml")).arg("--target-dir");
+        cargo.arg(repository::target().join("bench-peers/kernels")).arg("--").args(&modules);
+        step::run(&mut cargo)
+    });
+    done.map(drop)
 }
 
 impl Arguments {

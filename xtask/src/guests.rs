@@ -54,6 +54,18 @@ pub(crate) fn build_with(toolchain: &Toolchain, names: &[String]) -> Result<Dura
     })
 }
 
+/// Builds programs of another workspace into target/guests; their files.
+pub(crate) fn build_from(
+    toolchain: &Toolchain,
+    workspace: &str,
+    names: &[&str],
+) -> Result<Vec<PathBuf>> {
+    forget_other_toolchains(toolchain)?;
+    compile(toolchain, workspace, names)?;
+    names.iter().try_for_each(|name| copy_if_changed(name))?;
+    Ok(names.iter().map(|name| repository::guests().join(format!("{name}.wasm"))).collect())
+}
+
 /// Every guest program with the workspace it lives in: one file in src/bin/ is one program.
 fn programs() -> Result<BTreeMap<String, &'static str>> {
     let mut programs = BTreeMap::new();
