@@ -197,7 +197,7 @@ pub(crate) fn builder(arguments: &RunArguments) -> Result<NodeBuilder, Failure> 
 
 fn preempt(arguments: &RunArguments) -> Result<Preempt, Failure> {
     match arguments.preempt {
-        None => Ok(Preempt::Fuel),
+        None => Ok(Preempt::default()),
         Some(PreemptArgument::Fuel) => Ok(Preempt::Fuel),
         Some(PreemptArgument::Signal) if Preempt::default() == Preempt::Signal => {
             Ok(Preempt::Signal)
