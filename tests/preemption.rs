@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::{Module, Running, lunatic, program, run_wat_with, spawn, spawn_with, times};
 
 /// Work that would notice one lost register or flag: `$kernel` of a seed.
@@ -173,4 +171,22 @@ fn the_same_among_traps_stack_overflows_and_kills() {
     );
     let output = run_wat_with(DISTURBED, &thousand(true, &meanwhile, 100, more)).expect(0);
     assert_eq!(output.numbers(), [undisturbed(), 0]);
+}
+
+#[test]
+fn an_interrupt_ends_endless_loops_in_both_modes() {
+    // It says something, then loops where hardly any stack is left.
+    let items = "
+      (func $sink (param i64)
+        (if (i64.eqz (local.get 0)) (then (call $say (i64.const 7)) (call $for_ever)))
+        (call $sink (i64.sub (local.get 0) (i64.const 1))))";
+    let module = Module::wat(&program(items, "(call $sink (i64.const 1000))"));
+    for mode in ["signal", "fuel"] {
+        let mut command = lunatic();
+        command.args(["run", "--workers", "1", "--preempt", mode]).arg(module.path());
+        let mut running = Running::start(command);
+        running.wait_for("7\n");
+        running.signal(libc::SIGINT);
+        running.finish().expect(130);
+    }
 }
