@@ -1,6 +1,6 @@
 //! What can be said on the command line, as it was said.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -148,6 +148,17 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) stderr: Option<PathBuf>,
 
+    /// How processes that run for long are made to let others run [default: signal, where possible]
+    ///
+    /// `signal` interrupts them (Linux on x86-64). `fuel` compiles checks into their code, which
+    /// cost time but make each run the same.
+    #[arg(long, value_name = "HOW", value_enum)]
+    pub(crate) preempt: Option<PreemptArgument>,
+
+    /// How long a process runs while others wait, in microseconds, with `--preempt signal`; for tests
+    #[arg(long, hide = true, value_name = "N")]
+    pub(crate) tick_us: Option<NonZeroU32>,
+
     /// Compile anew, and keep nothing of it on disk
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -217,6 +228,16 @@ pub(crate) struct TestArguments {
 
     #[command(flatten)]
     pub(crate) run: Run,
+}
+
+/// What `--preempt` may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PreemptArgument {
+    /// Signals.
+    Signal,
+    /// Yield points.
+    #[value(alias = "metering")]
+    Fuel,
 }
 
 /// How `--stats` prints.

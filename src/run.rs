@@ -6,15 +6,15 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use lunatic_engine::{Cache, Compiler, CompilerOptions, Image, Module};
 use lunatic_host_api::{
-    ExitReason, Node, NodeBuilder, ProcessConfig, Stdio, functions, raise_open_files_limit,
+    ExitReason, Node, NodeBuilder, Preempt, ProcessConfig, Stdio, functions, raise_open_files_limit,
 };
 
-use crate::cli::{Run, RunArguments};
+use crate::cli::{PreemptArgument, Run, RunArguments};
 use crate::exit_code::{Code, Failure, OrFail};
 use crate::profile::Profiling;
 use crate::rights::Rights;
@@ -47,7 +47,7 @@ pub(crate) fn run_module(
     module: &Module,
 ) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let image = module.make(builder(arguments).form()).or_fail(Code::Load)?;
+    let image = module.make(builder(arguments)?.form()).or_fail(Code::Load)?;
     check_entry(&arguments.module, image).or_fail(Code::Load)?;
     let config = config(arguments, &rights.with_file().or_fail(Code::Load)?)?;
     let stdio = config.stdio.clone();
@@ -93,7 +93,7 @@ pub(crate) fn load(arguments: &RunArguments) -> Result<Module, Failure> {
     let module = Module::new(bytes, compiler(arguments), Arc::new(functions()));
     let line = progress::Line::new();
     module
-        .make_with(builder(arguments).form(), line.as_ref().map(progress::Line::progress))
+        .make_with(builder(arguments)?.form(), line.as_ref().map(progress::Line::progress))
         .with_context(|| format!("cannot load \"{name}\""))
         .or_fail(Code::Load)?;
     drop(line);
@@ -173,11 +173,11 @@ pub(crate) fn config(arguments: &RunArguments, rights: &Rights) -> Result<Proces
 pub(crate) fn start(arguments: &RunArguments) -> Result<Node, Failure> {
     // Many processes have many files; each has a limit of its own.
     raise_open_files_limit();
-    builder(arguments).start().or_fail(Code::Internal)
+    builder(arguments)?.start().or_fail(Code::Internal)
 }
 
 /// The same before it is started.
-pub(crate) fn builder(arguments: &RunArguments) -> NodeBuilder {
+pub(crate) fn builder(arguments: &RunArguments) -> Result<NodeBuilder, Failure> {
     let mut builder =
         NodeBuilder::new().memories(arguments.memory.into()).compiler(&compiler(arguments));
     if let Some(workers) = arguments.workers {
@@ -189,7 +189,24 @@ pub(crate) fn builder(arguments: &RunArguments) -> NodeBuilder {
     if arguments.without_guard_marks {
         builder = builder.without_guard_marks();
     }
-    builder
+    if let Some(tick) = arguments.tick_us {
+        builder = builder.tick(Duration::from_micros(tick.get().into()));
+    }
+    Ok(builder.preempt(preempt(arguments)?))
+}
+
+fn preempt(arguments: &RunArguments) -> Result<Preempt, Failure> {
+    match arguments.preempt {
+        None => Ok(Preempt::default()),
+        Some(PreemptArgument::Fuel) => Ok(Preempt::Fuel),
+        Some(PreemptArgument::Signal) if Preempt::default() == Preempt::Signal => {
+            Ok(Preempt::Signal)
+        }
+        Some(PreemptArgument::Signal) => Err(anyhow!(
+            "--preempt signal is for Linux on x86-64 processors with XSAVE; use --preempt fuel"
+        ))
+        .or_fail(Code::Internal),
+    }
 }
 
 /// The first Ctrl-C ends all processes in order, the second one everything at once.

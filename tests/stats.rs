@@ -133,7 +133,7 @@ fn used_up_slices_are_preemptions_and_yields_are_not() {
     let looping = "(local $i i64) (loop $again
         (br_if $again (i64.lt_u (local.tee $i (i64.add (local.get $i) (i64.const 1)))
           (i64.const 5000000))))";
-    let options = ["--stats=json", "--workers", "1"];
+    let options = ["--stats=json", "--workers", "1", "--preempt", "fuel"];
     let output = run_wat_with(&options, &program("", looping)).expect(0);
     assert_totals(&output, &[("yielded", 0)]);
     assert!(total(&output, "preempted") >= 100, "{output:#?}");

@@ -29,6 +29,9 @@ use crate::table::TableState;
 const BULK_PIECE_BYTES: usize = 128 * 1024;
 /// Bytes of a bulk operation that cost one reduction: about what one instruction costs.
 const BULK_BYTES_PER_REDUCTION: usize = 16;
+/// Reductions for a visit to the host's stack. A signal that comes during one finds nobody to
+/// preempt: code that does nothing else must come to an end of its slice nevertheless.
+const HOST_WORK: usize = 32;
 /// Elements of a table operation that cost one reduction.
 const ELEMENTS_PER_REDUCTION: u32 = 2;
 
@@ -114,6 +117,7 @@ unsafe extern "C" fn memory_grow(vmctx: VmCtx, delta: u32, _memory: u32) -> u32 
     let header = unsafe { header_of(vmctx) };
     let mut old = None;
     on_host_stack(header, |header| old = header.grow_memory(vmctx, delta));
+    charge(vmctx, HOST_WORK);
     old.unwrap_or(u32::MAX)
 }
 
@@ -300,6 +304,7 @@ unsafe extern "C" fn func_ref(vmctx: VmCtx, function: u32) -> usize {
     let header = unsafe { header_of(vmctx) };
     let mut reference = 0;
     on_host_stack(header, |header| reference = header.funcref(vmctx, function));
+    charge(vmctx, HOST_WORK);
     reference
 }
 
@@ -316,6 +321,7 @@ unsafe extern "C" fn table_get(vmctx: VmCtx, table: u32, at: u32) -> usize {
     }
     let mut reference = 0;
     on_host_stack(header, |header| reference = header.element(vmctx, table, at));
+    charge(vmctx, HOST_WORK);
     reference
 }
 
@@ -336,6 +342,7 @@ unsafe extern "C" fn table_grow(vmctx: VmCtx, init: usize, delta: u32, table: u3
         old = header.table(table).grow(delta);
         header.publish_table(vmctx, table);
     });
+    charge(vmctx, HOST_WORK);
     let Some(old) = old else { return u32::MAX };
     fill_elements(vmctx, table, old, init, delta);
     old

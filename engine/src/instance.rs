@@ -56,7 +56,8 @@ pub(crate) struct InstanceHeader {
     pub(crate) reductions_offset: usize,
     /// Reductions of one slice.
     pub(crate) slice: i64,
-    /// Reductions of the slices that are over.
+    /// Reductions of the slices that are over. Of code without yield points: what the host has done
+    /// for it in the present slice.
     reductions_done: u64,
     /// One bit a segment: first the data segments, then the element segments.
     pub(crate) dropped: *mut u64,
@@ -340,11 +341,14 @@ impl Instance {
         start.map(|start| self.bind(start))
     }
 
-    /// Reductions used so far.
+    /// Reductions used so far, of code with yield points.
     #[must_use]
     pub fn reductions_used(&self) -> u64 {
         // SAFETY: the header lives as long as the instance.
         let header = unsafe { self.header.as_ref() };
+        if header.reductions_offset == NOWHERE {
+            return 0;
+        }
         let current = self.reductions().map_or(0, |left| {
             // SAFETY: points at the reductions global of this block.
             header.slice.saturating_sub(unsafe { left.read() })
@@ -357,10 +361,7 @@ impl Instance {
     pub fn begin_slice(&mut self) {
         let vmctx = self.vmctx();
         // SAFETY: exclusively ours; its code stands still.
-        let header = unsafe { self.header.as_mut() };
-        if header.reductions_offset != NOWHERE {
-            header.begin_slice(vmctx);
-        }
+        unsafe { self.header.as_mut() }.begin_slice(vmctx);
     }
 
     /// Begins a new slice, of this length, as all later ones are.
@@ -375,13 +376,12 @@ impl Instance {
         }
     }
 
-    /// Takes reductions for work that the host did for the instance: its slice ends sooner.
-    pub fn charge(&mut self, reductions: i64) {
-        if let Some(left) = self.reductions() {
-            // SAFETY: points at the reductions global of this block; its code stands still.
-            let left = unsafe { &mut *left };
-            *left = left.saturating_sub(reductions);
-        }
+    /// Takes reductions for work that the host did for the instance; true when the slice is used
+    /// up.
+    pub fn charge(&mut self, reductions: i64) -> bool {
+        let vmctx = self.vmctx();
+        // SAFETY: exclusively ours; its code stands still.
+        unsafe { self.header.as_mut() }.charge(vmctx, reductions)
     }
 
     fn reductions(&self) -> Option<*mut i64> {
@@ -515,14 +515,17 @@ impl InstanceHeader {
     }
 
     /// Takes `amount` off the current slice; true when it is used up.
+    ///
+    /// Code without yield points pays only for what the host does for it.
     pub(crate) fn charge(&mut self, vmctx: VmCtx, amount: i64) -> bool {
         if self.reductions_offset == NOWHERE {
-            return false;
+            self.reductions_done += amount.max(0).unsigned_abs();
+            return self.reductions_done > self.slice.unsigned_abs();
         }
         let left: *mut i64 = vmctx.cast::<u8>().wrapping_add(self.reductions_offset).cast();
         // SAFETY: the reductions global of this instance, which does not run meanwhile.
         let left = unsafe { &mut *left };
-        *left -= amount;
+        *left = left.saturating_sub(amount);
         *left < 0
     }
 
@@ -555,7 +558,12 @@ impl InstanceHeader {
     }
 
     /// Books the slice that is over and begins the next.
+    #[inline]
     pub(crate) fn begin_slice(&mut self, vmctx: VmCtx) {
+        if self.reductions_offset == NOWHERE {
+            self.reductions_done = 0;
+            return;
+        }
         let left: *mut i64 = vmctx.cast::<u8>().wrapping_add(self.reductions_offset).cast();
         // SAFETY: the reductions global of this instance, which does not run meanwhile.
         let left = unsafe { &mut *left };

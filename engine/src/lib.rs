@@ -8,8 +8,8 @@
 //! 3. `image` binds it to the host's functions (`link`) and lays out the block of an instance;
 //! 4. `instance` stamps that block for each process and calls into it;
 //! 5. `builtins` are what compiled code calls back; `signals` and `traps` are how it fails, `catch`
-//!    is where a failure may stop;
-//!    `profile` is how it tells where its time goes.
+//!    is where a failure may stop; `preempt` is how it is interrupted; `profile` is how it tells
+//!    where its time goes.
 //!
 //! The engine knows no host function and no queue: whoever owns an instance describes the fiber it
 //! runs on through [`Hooks`] and [`signals::FiberHook`]. `standalone` is the smallest such owner.
@@ -28,6 +28,7 @@ mod link;
 mod memory;
 mod meter;
 mod os;
+pub mod preempt;
 pub mod profile;
 pub mod signals;
 pub mod standalone;

@@ -12,7 +12,7 @@
 //! a bug of ours (or of somebody else in this program) and goes to the handler that was installed
 //! before: it must crash loudly.
 //!
-//! The handler allocates nothing. It takes two read locks (code map, wasmer's frame tables), which
+//! The handler allocates nothing. It takes two read locks (of hooks and wasmer's frame tables), which
 //! is sound because a thread that is inside a fiber holds neither.
 
 #![allow(clippy::multiple_unsafe_ops_per_block)] // Raw signal contexts: each line is one.
@@ -29,7 +29,7 @@ use wasmer_compiler::FRAME_INFO;
 
 use crate::os::OS_PAGE_BYTES;
 use crate::traps::{MachinePoint, RawBacktrace, Trap, walk};
-use crate::{code_map, memory};
+use crate::{code_map, memory, preempt};
 
 /// The fiber that a thread is running, as its owner describes it.
 pub struct FiberAtFault {
@@ -84,6 +84,8 @@ fn install_one(signal: libc::c_int) -> libc::sigaction {
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         action.sa_sigaction = on_fault as *const () as usize;
         libc::sigemptyset(&raw mut action.sa_mask);
+        // A handler is no place to be preempted: the signal waits until it has returned.
+        libc::sigaddset(&raw mut action.sa_mask, preempt::SIGNAL);
         let result = libc::sigaction(signal, &raw const action, previous.as_mut_ptr());
         assert_eq!(result, 0, "installing the handler of signal {signal} cannot fail");
         previous.assume_init()

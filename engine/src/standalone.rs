@@ -22,6 +22,7 @@ use crate::abi::VmCtx;
 use crate::image::{Callable, Image};
 use crate::instance::{Hooks, Instance, InstantiateError, Limits, Prepared, exit_backtrace};
 use crate::memory::MemoryPool;
+use crate::preempt::{self, PreemptHooks, RunningFiber};
 use crate::signals::{self, FiberAtFault};
 use crate::traps::{RawBacktrace, Trap};
 
@@ -67,6 +68,29 @@ impl Drop for Block {
 
 thread_local! {
     static CURRENT: Cell<*const Cell<Running>> = const { Cell::new(std::ptr::null()) };
+    static WHEN_PREEMPTED: Cell<Option<fn()>> = const { Cell::new(None) };
+}
+
+static PREEMPT_HOOKS: PreemptHooks =
+    PreemptHooks { fiber: running_fiber, note: || {}, yield_now: preempted };
+
+/// Lets signals interrupt the calls of this thread ([`preempt::interrupt`]); each time `then` runs,
+/// on the fiber's stack.
+pub fn when_preempted(then: fn()) {
+    preempt::install(&PREEMPT_HOOKS);
+    WHEN_PREEMPTED.set(Some(then));
+}
+
+fn running_fiber() -> Option<RunningFiber> {
+    let fiber = current_fiber()?;
+    // Nobody else's: with a full stack it is not interrupted.
+    Some(RunningFiber { stack: fiber.guard.end..fiber.stack.end, reserve: 0..0 })
+}
+
+fn preempted() {
+    if let Some(then) = WHEN_PREEMPTED.get() {
+        then();
+    }
 }
 
 /// corosensei asks for `Send`, as a parent stack may belong to another thread; here it is the

@@ -28,7 +28,7 @@ use lunatic_scheduler::{Process, Worker};
 
 use crate::exit::ExitReason;
 use crate::memory::{GuestMemory, Ptr};
-use crate::process::{ProcessState, settle_account};
+use crate::process::{ProcessState, make_way, settle_account};
 use crate::reentry::{resume_if_caught, visit_guest};
 
 /// A host function was used against its contract: ends the calling process with this message.
@@ -225,7 +225,12 @@ pub(crate) unsafe fn run<A: Answer>(
             unsafe { step(vmctx, worker, state, &function) }
         });
         match next {
-            Next::Return(value) => return value.into_abi(),
+            Next::Return(value) => {
+                if process.is_interrupted() {
+                    make_way(process);
+                }
+                return value.into_abi();
+            }
             Next::Park => rest(process, Process::park),
             Next::Yield => rest(process, Process::yield_now),
             // SAFETY: forwards the caller's promise; the function wants it.
@@ -262,9 +267,6 @@ pub(crate) unsafe fn run_short<A: Answer>(
             // SAFETY: forwards the caller's promise; nothing suspends, as the answer does not wait.
             unsafe { step_here(vmctx, owner, &function) }
         };
-        if let Next::Return(value) = next {
-            return value.into_abi();
-        }
         if !A::WAITS && matches!(next, Next::Park) {
             // Where suspending is provided for.
             // SAFETY: forwards the caller's promise.
@@ -272,6 +274,12 @@ pub(crate) unsafe fn run_short<A: Answer>(
         }
         // SAFETY: forwards the caller's promise.
         let process = unsafe { process_of(vmctx) };
+        if let Next::Return(value) = next {
+            if process.is_interrupted() {
+                make_way(process);
+            }
+            return value.into_abi();
+        }
         match next {
             Next::Return(_) => unreachable!("returned above"),
             Next::Park => rest(process, Process::park),

@@ -50,7 +50,7 @@ pub use fs::{DirAccess, DirGrant, raise_open_files_limit};
 pub use memories::Memories;
 pub use metrics::{Metric, Summary};
 pub use net::ListenGrant;
-pub use node::{Node, NodeBuilder, RunError, Stopper};
+pub use node::{Node, NodeBuilder, Preempt, RunError, Stopper};
 pub use profile::Profiler;
 pub use stats::{Observer, Stats, Tally};
 pub use stdio::{Captured, Stdin, Stdio, StdioSink};

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use lunatic_engine::preempt;
 use lunatic_engine::profile;
 use lunatic_engine::signals::{self, FiberAtFault};
 use lunatic_engine::{Compiler, Form, FormError, InstantiateError, MemoryForm, MemoryPool, Module};
 use lunatic_scheduler::{
-    BlockingError, Builder, Guard, Handle, Job, Pid, Runtime, SpawnError, StartError,
+    BlockingError, Builder, Guard, Handle, Job, Pid, Preemption, Runtime, SpawnError, StartError,
     TrapHandlerRegs, current_fiber,
 };
 use parking_lot::Mutex;
@@ -21,7 +22,7 @@ use crate::memories::Memories;
 use crate::metrics::Metrics;
 use crate::modules::Modules;
 use crate::net::Lookups;
-use crate::process::{Entry, Params, ProcessState, Start};
+use crate::process::{Entry, PREEMPT_HOOKS, Params, ProcessState, Start};
 use crate::ready::Reactor;
 use crate::registry::Registry;
 use crate::stats::Observer;
@@ -66,6 +67,25 @@ pub struct NodeBuilder {
     form: Form,
     memories: Memories,
     compiler: Compiler,
+    preempt: Preempt,
+    tick: Duration,
+}
+
+/// How a process that runs for long is made to let others run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preempt {
+    /// By a signal to its thread, whatever it does. Its code has no yield points and runs at full
+    /// speed.
+    Signal,
+    /// By yield points in its code that count reductions. Portable, and the same in each run.
+    Fuel,
+}
+
+impl Default for Preempt {
+    /// By signals, where the machine can.
+    fn default() -> Self {
+        if preempt::is_supported() { Self::Signal } else { Self::Fuel }
+    }
 }
 
 impl Default for NodeBuilder {
@@ -80,6 +100,10 @@ impl NodeBuilder {
     /// 100 ns each, which takes 1 ms.
     pub const SLICE: i64 = 50_000;
 
+    /// How long a process runs while others wait, when signals preempt it. By feel: what a signal
+    /// and a switch cost is some hundredths of it.
+    pub const TICK: Duration = Duration::from_millis(1);
+
     /// All defaults: a worker for each core that this process may use.
     #[must_use]
     pub fn new() -> Self {
@@ -89,6 +113,8 @@ impl NodeBuilder {
             form: Form::default(),
             memories: Memories::default(),
             compiler: Compiler::default(),
+            preempt: Preempt::Fuel,
+            tick: Self::TICK,
         }
     }
 
@@ -129,6 +155,26 @@ impl NodeBuilder {
     #[must_use]
     pub fn memories(mut self, memories: Memories) -> Self {
         self.memories = memories;
+        self
+    }
+
+    /// How processes are preempted. Default: [`Preempt::Fuel`].
+    ///
+    /// # Panics
+    /// For [`Preempt::Signal`] on a machine that cannot; [`Preempt::default`] says what it can.
+    #[must_use]
+    pub fn preempt(mut self, preempt: Preempt) -> Self {
+        assert!(preempt == Preempt::Fuel || preempt::is_supported(), "no preemption by signal");
+        self.preempt = preempt;
+        self.form.yields = preempt == Preempt::Fuel;
+        self
+    }
+
+    /// How long a process runs while others wait, when signals preempt it. Default:
+    /// [`Self::TICK`].
+    #[must_use]
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
         self
     }
 
@@ -173,7 +219,13 @@ impl NodeBuilder {
             channel_numbers: AtomicU32::new(1),
         });
         crate::profile::node_started(&node);
-        let scheduler = self.scheduler.on_worker_start(prepare_worker).trim(move || {
+        let mut scheduler = self.scheduler;
+        if self.preempt == Preempt::Signal {
+            preempt::install(&PREEMPT_HOOKS);
+            scheduler = scheduler
+                .preemption(Preemption { slice: self.tick, interrupt: preempt::interrupt_thread });
+        }
+        let scheduler = scheduler.on_worker_start(prepare_worker).trim(move || {
             let bytes = memory.trim();
             give_back_heap();
             bytes > 0
@@ -322,13 +374,13 @@ impl NodeInner {
     /// The form of a module that a process with this configuration runs.
     #[inline]
     pub(crate) fn form_for(&self, config: &ProcessConfig) -> Form {
-        // Fuel is counted by yield points.
-        let yields = self.form.yields || config.fuel_max.is_some();
+        // Only yield points count what it uses.
+        let counts = config.fuel_max.is_some() || config.usage.is_some();
         let memory = match self.memories {
             Memories::Auto | Memories::Guarded => MemoryForm::Guarded,
             Memories::Dense => MemoryForm::Dense,
         };
-        Form { memory, yields }
+        Form { yields: self.form.yields || counts, memory }
     }
 
     /// The main process has ended: so does the run.

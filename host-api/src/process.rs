@@ -15,12 +15,16 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lunatic_engine::preempt::{PreemptHooks, RunningFiber};
 use lunatic_engine::{
     BoundCall, Callable, ExportedFunction, Form, Frame, FunctionType, Hooks, Image, Instance,
     Limits, Prepared, RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
 };
 use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
-use lunatic_scheduler::{Bounds, End, Handle, Pid, Process, Program, Settled, TimerId, Worker};
+use lunatic_scheduler::{
+    Bounds, End, Handle, Pid, Process, Program, Settled, TimerId, Worker, current_fiber,
+    note_interruption,
+};
 use smallvec::SmallVec;
 
 use crate::account::{self, Account, Place};
@@ -474,9 +478,11 @@ impl ProcessState {
         }
     }
 
-    /// Makes the process pay for work that the host did for it.
+    /// Makes the process pay for work that the host did for it: in the end, with its slice.
     pub(crate) fn charge(&mut self, reductions: i64) {
-        self.instance.charge(reductions);
+        if self.instance.charge(reductions) {
+            self.me.interrupt();
+        }
     }
 
     /// The names of the functions on the stack, if somebody will read them: naming takes a lock
@@ -586,6 +592,40 @@ unsafe fn yield_now(owner: *mut ()) {
         settle_account(process);
     }
     process.preempt();
+}
+
+/// What the handler of preemption asks.
+pub(crate) static PREEMPT_HOOKS: PreemptHooks =
+    PreemptHooks { fiber: running_fiber, note: note_interruption, yield_now: make_way_here };
+
+fn running_fiber() -> Option<RunningFiber> {
+    let bounds = current_fiber()?;
+    Some(RunningFiber { stack: bounds.stack_low..bounds.stack_high, reserve: bounds.reserve })
+}
+
+/// Called in the place of any instruction of the guest's.
+fn make_way_here() {
+    let bounds = current_fiber().expect("the handler asked just before");
+    // SAFETY: all programs of all schedulers in this program are processes' states, and this one
+    // runs.
+    make_way(unsafe { ProcessState::handle_of(bounds.program) });
+}
+
+/// Lets others run, as a signal has asked.
+#[cold]
+#[inline(never)]
+pub(crate) fn make_way(process: Process<ProcessState>) {
+    // SAFETY: the state of the running process is alive, and nobody else's; one word is read.
+    if unsafe { (*process.program()).wasi.holds_output() } {
+        process.on_worker(|_, state| state.flush_old_lines());
+    }
+    // SAFETY: as above.
+    if unsafe { &(*process.program()).account }.is_kept() {
+        settle_account(process);
+    }
+    process.make_way();
+    // SAFETY: as above; the guest stands still.
+    unsafe { &mut *process.program() }.begin_slice();
 }
 
 /// # Safety

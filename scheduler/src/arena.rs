@@ -1,5 +1,6 @@
-//! Address space for slots: reserved once, cut into powers of two, each slot with a guard at its
-//! low end.
+//! Address space for slots: reserved once, cut into powers of two, each slot with a guard near its
+//! low end. Below the guard is the *reserve*, where a fiber that is preempted with a full stack
+//! leaves its registers.
 //!
 //! Parties: the runtime reserves and, when the last handle is gone, unmaps; the slot pool asks for
 //! a guard when a slot is first used. Protocol: memory is zero until first touched, is never given
@@ -9,10 +10,14 @@
 //! one made by `mprotect` splits a mapping in two, and the kernel allows `vm.max_map_count` of them
 //! (65,530 by default).
 
+use crate::sync::{AtomicUsize, Ordering};
 use std::{io, ops::Range, ptr::NonNull};
 
 /// `madvise` advice of Linux 6.13, not yet in every libc.
 const MADV_GUARD_INSTALL: i32 = 102;
+
+/// Bytes of the reserve.
+pub(crate) const RESERVE_BYTES: usize = 8 * 1024;
 
 /// How the guard below each stack is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -153,10 +158,10 @@ impl Arena {
 
     /// Makes the guard of a slot. Idempotent.
     pub(crate) fn guard_slot(&self, index: u32) -> Result<(), ArenaError> {
-        let low = self.pointer(index, 0).as_ptr().cast();
+        let low = self.pointer(index, RESERVE_BYTES).as_ptr().cast();
         let result = if self.install {
-            // SAFETY: the range is the low end of one of our own slots; the layout (`slot.rs`) puts
-            // no data there.
+            // SAFETY: the range is part of one of our own slots; the layout (`slot.rs`) puts no data
+            // there.
             unsafe { libc::madvise(low, self.guard_bytes, MADV_GUARD_INSTALL) }
         } else {
             // SAFETY: as above.
@@ -199,8 +204,32 @@ fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(address.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
 }
 
-fn page_bytes() -> usize {
-    // SAFETY: no preconditions.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(bytes).expect("the page size is positive")
+/// Makes a page that nobody may touch, for as long as its mapping lives.
+///
+/// # Safety
+/// The page belongs to a mapping of the caller's, who keeps nothing in it.
+pub(crate) unsafe fn forbid_page(address: usize) -> io::Result<()> {
+    let page = std::ptr::with_exposed_provenance_mut(address);
+    // SAFETY: forwards the caller's promise.
+    match unsafe { libc::mprotect(page, page_bytes(), libc::PROT_NONE) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The system's page size, asked once.
+#[inline]
+pub(crate) fn page_bytes() -> usize {
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: the same value whoever writes it.
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: no preconditions.
+            let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+            let bytes = usize::try_from(bytes).expect("the page size is positive");
+            KNOWN.store(bytes, Ordering::Relaxed);
+            bytes
+        }
+        known => known,
+    }
 }

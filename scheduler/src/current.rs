@@ -8,6 +8,7 @@
 
 use crate::{
     Program,
+    beat::Beat,
     slot::{Finish, Header, Slot},
     sync::{AtomicPtr, Ordering},
 };
@@ -29,14 +30,24 @@ thread_local! {
 pub(crate) struct Current {
     header: AtomicPtr<()>,
     describe: unsafe fn(NonNull<()>) -> FiberBounds,
+    /// The worker's own, which outlives it.
+    beat: NonNull<Beat>,
+    note: unsafe fn(NonNull<()>),
 }
 
 /// Marks a header whose fiber waits. Headers are aligned.
 const AWAY: usize = 1;
 
 impl Current {
-    pub(crate) fn new<P: Program>() -> Self {
-        Self { header: AtomicPtr::new(null_mut()), describe: describe::<P> }
+    /// # Safety
+    /// The beat is that of the worker, runs `P`s and lives as long as the result.
+    pub(crate) unsafe fn new<P: Program>(beat: &Beat) -> Self {
+        Self {
+            header: AtomicPtr::new(null_mut()),
+            describe: describe::<P>,
+            beat: NonNull::from(beat),
+            note: note::<P>,
+        }
     }
 
     /// The fiber is about to run, or to go on after a visit to the worker's stack.
@@ -86,6 +97,8 @@ pub struct FiberBounds {
     pub stack_high: usize,
     /// The guard below the stack: a fault in it is a stack overflow.
     pub guard: Range<usize>,
+    /// Below the guard: where a fiber with a full stack may leave its registers.
+    pub reserve: Range<usize>,
     /// The `*mut P` of the running process.
     pub program: *mut (),
     handler: CoroutineTrapHandler<Finish>,
@@ -149,16 +162,39 @@ fn turn() -> Option<(FiberBounds, bool)> {
     Some((unsafe { (current.describe)(header) }, on_fiber))
 }
 
+/// Asks the process that this thread runs, on whatever stack, to make way when it next returns from
+/// host code ([`Process::is_interrupted`](crate::Process::is_interrupted)). Async-signal-safe.
+#[inline(never)]
+pub fn note_interruption() {
+    let Ok(here) = HERE.try_with(Cell::get) else { return };
+    // SAFETY: as in `current_fiber`.
+    let Some(current) = (unsafe { here.as_ref() }) else { return };
+    // SAFETY: by the promise made to `new`.
+    if let Some(running) = unsafe { current.beat.as_ref() }.running() {
+        // SAFETY: the worker is this thread's, and runs it.
+        unsafe { (current.note)(running) };
+    }
+}
+
+/// # Safety
+/// `header` belongs to a `P` that this thread runs.
+unsafe fn note<P: Program>(header: NonNull<()>) {
+    // SAFETY: by the contract its runtime is alive.
+    let slot = unsafe { Slot::<P>::from_pointer(header.cast()) };
+    // Relaxed: for this very thread.
+    slot.header().interrupted.store(true, Ordering::Relaxed);
+}
+
 /// # Safety
 /// `header` belongs to a `P` whose turn it is on this thread.
 unsafe fn describe<P: Program>(header: NonNull<()>) -> FiberBounds {
     // SAFETY: by the contract its runtime is alive.
     let slot = unsafe { Slot::<P>::from_pointer(header.cast()) };
-    let low = slot.low();
-    let guard = low..low + slot.guard_bytes();
+    let guard = slot.guard();
     FiberBounds {
         stack_low: guard.end,
         stack_high: slot.stack_high(),
+        reserve: slot.reserve(),
         guard,
         program: slot.program().cast(),
         handler: slot.trap_handler(),

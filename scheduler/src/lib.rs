@@ -18,7 +18,9 @@ mod mailbox;
 mod pid;
 mod state;
 
+mod alarm;
 mod arena;
+mod beat;
 mod current;
 mod envelopes;
 mod pool;
@@ -28,6 +30,7 @@ mod queues;
 mod quota;
 mod slot;
 mod surplus;
+mod tick;
 
 mod closing;
 mod driver;
@@ -44,7 +47,7 @@ pub use arena::{ArenaError, Guard};
 pub use blocking::{BlockingError, Job};
 pub use corosensei::trap::TrapHandlerRegs;
 pub use counters::{Counters, OWN_COUNTERS};
-pub use current::{FiberBounds, Turn, current_fiber, current_turn};
+pub use current::{FiberBounds, Turn, current_fiber, current_turn, note_interruption};
 pub use driver::Driver;
 pub use mailbox::{Envelope, Found};
 pub use pid::Pid;
@@ -53,6 +56,7 @@ pub use process::Process;
 pub use quota::{MailboxLimit, Room};
 pub use runtime::{Builder, Handle, Runtime, StartError};
 pub use slot::{Bounds, MAX_EXTRA};
+pub use tick::Preemption;
 pub use timer::TimerId;
 pub use worker::Worker;
 

@@ -8,8 +8,10 @@
 
 use crate::{
     Program,
+    arena::{RESERVE_BYTES, page_bytes},
     pid::Pid,
     slot::{Command, FiberYielder, Header, Slot},
+    sync::Ordering,
     worker::Worker,
 };
 use std::{fmt, ops::Range, ptr::NonNull};
@@ -18,6 +20,7 @@ use std::{fmt, ops::Range, ptr::NonNull};
 /// process's own stack.
 pub struct Process<P: Program> {
     header: NonNull<Header<P>>,
+    /// Of all that is set aside for its stack, reserve and guard included.
     low: usize,
     high: usize,
     pid: Pid,
@@ -73,7 +76,25 @@ impl<P: Program> Process<P> {
 
     /// The addresses of its stack, for who walks its frames.
     pub fn stack(self) -> Range<usize> {
-        self.low..self.high
+        self.low + RESERVE_BYTES + page_bytes()..self.high
+    }
+
+    /// Whether it should let others run before it goes on: a signal has said so that came where the
+    /// process could not be left. For the process itself.
+    #[inline(always)]
+    pub fn is_interrupted(self) -> bool {
+        // SAFETY: a header is never unmapped while a process of its runtime runs, and the flag is an
+        // atomic; nobody else's answer would do harm.
+        let header = unsafe { self.header.as_ref() };
+        // Relaxed: written by this thread or a signal handler on it.
+        header.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Makes it let others run when its host call returns.
+    #[track_caller]
+    pub fn interrupt(self) {
+        // SAFETY: as above.
+        unsafe { self.header.as_ref() }.interrupted.store(true, Ordering::Relaxed);
     }
 
     /// Runs `f` on the worker's own big stack, with the worker and the program.
@@ -123,10 +144,16 @@ impl<P: Program> Process<P> {
         self.suspend(Command::Yield);
     }
 
-    /// The same for a process that did not ask for it: counted as a preemption.
+    /// The same for a process whose slice is used up: counted as a preemption.
     #[track_caller]
     pub fn preempt(self) {
         self.suspend(Command::Preempt);
+    }
+
+    /// The same for one that a signal has asked to: others have waited for it.
+    #[track_caller]
+    pub fn make_way(self) {
+        self.suspend(Command::MakeWay);
     }
 
     /// Ends the process here. Nothing on its stack is dropped.

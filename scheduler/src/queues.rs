@@ -180,13 +180,20 @@ impl<T: Copy> Queues<T> {
         if alone { Pushed::Hidden } else { Pushed::Visible }
     }
 
+    /// Lets the next `take` look outside first, and then at what was woken last.
+    pub(crate) fn look_outside(&self) {
+        self.turn.set(INJECTOR_EVERY - 1);
+        self.next_runs.set(0);
+    }
+
+    /// Whether somebody waits where thieves do not see it.
+    #[inline]
+    pub(crate) fn hides(&self) -> bool {
+        self.next.get().is_some() || self.newborn.get().is_some()
+    }
+
     fn is_empty(&self) -> bool {
-        let none = |cell: &Cell<Option<T>>| {
-            let item = cell.take();
-            cell.set(item);
-            item.is_none()
-        };
-        none(&self.next) && none(&self.newborn) && self.fresh.is_empty() && self.ready.is_empty()
+        !self.hides() && self.fresh.is_empty() && self.ready.is_empty()
     }
 }
 

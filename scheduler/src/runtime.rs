@@ -8,7 +8,8 @@
 
 use crate::{
     Program,
-    arena::{Arena, ArenaError, Guard},
+    arena::{Arena, ArenaError, Guard, RESERVE_BYTES},
+    beat::Beat,
     blocking::{BlockingError, BlockingPool, Job},
     channel::Wake,
     closing::Closing,
@@ -26,6 +27,7 @@ use crate::{
     state::Signal,
     surplus::Surplus,
     sync::{Arc, RwLock, thread},
+    tick::{Preemption, Tick},
     timer::{Inserted, TimerId, Wheels},
     worker::Core,
 };
@@ -47,6 +49,10 @@ pub(crate) struct Shared<P: Program> {
     pub(crate) thieves: Box<[Thief<Slot<P>>]>,
     pub(crate) idle: Idle,
     pub(crate) driver: Option<Arc<dyn Driver>>,
+    /// What each worker shows of itself.
+    pub(crate) beats: Box<[CachePadded<Beat>]>,
+    /// `None`: processes are not interrupted.
+    pub(crate) tick: Option<Tick>,
     pub(crate) timers: Wheels<P::Message>,
     /// One for each worker, and one more for everybody else.
     pub(crate) counters: Box<[CachePadded<Block>]>,
@@ -138,7 +144,9 @@ impl<P: Program> Shared<P> {
 
     pub(crate) fn inject(&self, slot: Slot<P>) {
         self.injector.push(slot);
-        self.idle.notify();
+        if !self.idle.notify() {
+            self.hurry();
+        }
     }
 
     fn deliver(&self, slot: Slot<P>, signal: Signal) -> bool {
@@ -231,7 +239,11 @@ impl<P: Program> Handle<P> {
     /// Ends a process at its next scheduling point; whether there is such a process.
     pub fn kill(&self, pid: Pid) -> bool {
         let Some(slot) = self.shared().slots.lookup(pid) else { return false };
-        self.shared().deliver(slot, slot.header().state.kill(pid.generation()))
+        let signal = slot.header().state.kill(pid.generation());
+        if signal == Signal::Noted {
+            self.shared().chase(slot);
+        }
+        self.shared().deliver(slot, signal)
     }
 
     /// Has the program of a process told at its end that somebody asked for it; whether there is
@@ -253,6 +265,9 @@ impl<P: Program> Handle<P> {
         let (id, inserted) = shared.timers.insert(0, shared.nanos(deadline), pid);
         if inserted == Inserted::Earliest {
             shared.idle.unpark(0);
+            if let Some(tick) = &shared.tick {
+                tick.mind(shared.nanos(deadline));
+            }
         }
         id
     }
@@ -272,6 +287,7 @@ impl<P: Program> Handle<P> {
     pub fn shutdown(&self) {
         if self.shared().closing.request() {
             self.shared().idle.unpark_all();
+            self.shared().interrupt_all();
         }
     }
 
@@ -331,6 +347,12 @@ pub enum StartError {
         /// The system's answer.
         source: io::Error,
     },
+    /// No thread for interrupting processes.
+    #[error("cannot start the tick thread: {source}")]
+    Ticker {
+        /// The system's answer.
+        source: io::Error,
+    },
     /// No thread.
     #[error("cannot start worker thread {worker}: {source}")]
     Thread {
@@ -350,6 +372,7 @@ pub struct Builder {
     blocking_threads_max: usize,
     guard: Guard,
     on_worker_start: fn(),
+    preemption: Option<Preemption>,
     trim: Arc<dyn Fn() -> bool + Send + Sync>,
     driver: Option<Arc<dyn Driver>>,
 }
@@ -383,6 +406,7 @@ impl Builder {
             blocking_threads_max: 64,
             guard: Guard::Auto,
             on_worker_start: || {},
+            preemption: None,
             trim: Arc::new(|| false),
             driver: None,
         }
@@ -428,6 +452,13 @@ impl Builder {
         self
     }
 
+    /// Interrupts processes that run for long while others wait. Default: nobody does; a process
+    /// then runs until it suspends by itself.
+    pub fn preemption(mut self, preemption: Preemption) -> Self {
+        self.preemption = Some(preemption);
+        self
+    }
+
     /// Called at intervals after a burst of processes, on a thread of its own: gives back what the
     /// program keeps for the next ones and nobody has needed since the last call. Returns whether
     /// there may be more. Default: nothing.
@@ -444,7 +475,7 @@ impl Builder {
 
     fn check<P: Program>(&self) -> Result<(), StartError> {
         let refuse = |what, value, rule| Err(StartError::Setting { what, value, rule });
-        let least = MIN_STACK_BYTES + overhead_bytes::<P>() + 2 * 4096;
+        let least = MIN_STACK_BYTES + overhead_bytes::<P>() + RESERVE_BYTES + 2 * 4096;
         if !(1..=1024).contains(&self.workers) {
             return refuse("workers", self.workers, "must be between 1 and 1024");
         }
@@ -469,6 +500,7 @@ pub struct Runtime<P: Program> {
     handle: Handle<P>,
     threads: Vec<thread::JoinHandle<()>>,
     trimmer: Option<thread::JoinHandle<()>>,
+    ticker: Option<thread::JoinHandle<()>>,
     processes_max: usize,
 }
 
@@ -495,7 +527,8 @@ impl<P: Program> Runtime<P> {
                 "address space is scarce: fewer processes than asked for"
             );
         }
-        let room = builder.stack_bytes - overhead_bytes::<P>() - arena.guard_bytes();
+        let aside = overhead_bytes::<P>() + arena.guard_bytes() + RESERVE_BYTES;
+        let room = builder.stack_bytes - aside;
         let queues: Vec<_> = (0..workers).map(|_| Queues::new()).collect();
         let shared = Shared {
             slots: SlotPool::new(arena, cache_max),
@@ -506,6 +539,8 @@ impl<P: Program> Runtime<P> {
                 None => Idle::new(workers),
             },
             driver: builder.driver.clone(),
+            beats: (0..workers).map(|_| CachePadded::new(Beat::new())).collect(),
+            tick: builder.preemption.map(Tick::new),
             timers: Wheels::new(workers),
             counters: (0..=workers).map(|_| CachePadded::default()).collect(),
             closing: Closing::new(workers),
@@ -519,9 +554,15 @@ impl<P: Program> Runtime<P> {
             queue: Queue::default(),
         };
         let handle = Handle(Arc::new(shared));
-        let mut runtime =
-            Self { handle, threads: Vec::with_capacity(workers), processes_max, trimmer: None };
+        let mut runtime = Self {
+            handle,
+            threads: Vec::with_capacity(workers),
+            processes_max,
+            trimmer: None,
+            ticker: None,
+        };
         runtime.start_trimmer(builder)?;
+        runtime.start_ticker()?;
         for (id, queues) in queues.into_iter().enumerate() {
             runtime.start_worker(id, queues, builder)?;
         }
@@ -545,6 +586,23 @@ impl<P: Program> Runtime<P> {
         Ok(())
     }
 
+    /// The thread that interrupts processes, if anybody does.
+    fn start_ticker(&mut self) -> Result<(), StartError> {
+        if self.handle.shared().tick.is_none() {
+            return Ok(());
+        }
+        let handle = self.handle.clone();
+        let work = move || {
+            precise_timers();
+            if let Some(tick) = &handle.shared().tick {
+                handle.shared().mind_workers(tick);
+            }
+        };
+        let thread = thread::Builder::new().name("lunatic-tick".to_string()).spawn(work);
+        self.ticker = Some(thread.map_err(|source| StartError::Ticker { source })?);
+        Ok(())
+    }
+
     fn start_worker(
         &mut self,
         id: usize,
@@ -555,6 +613,7 @@ impl<P: Program> Runtime<P> {
         let handle = self.handle.clone();
         let work = move || {
             precise_timers();
+            handle.shared().beats[id].set_thread(thread_number());
             on_worker_start();
             let core = Core::new(id, handle, queues);
             core.main();
@@ -605,6 +664,14 @@ impl<P: Program> Runtime<P> {
                 std::process::abort();
             }
         }
+        if let Some(tick) = &self.handle.shared().tick {
+            tick.close();
+        }
+        if let Some(ticker) = self.ticker.take()
+            && ticker.join().is_err()
+        {
+            tracing::error!("the tick thread has panicked");
+        }
         self.handle.shared().surplus.close();
         if let Some(trimmer) = self.trimmer.take()
             && trimmer.join().is_err()
@@ -629,4 +696,13 @@ fn precise_timers() {
     unsafe {
         libc::prctl(libc::PR_SET_TIMERSLACK, 1)
     };
+}
+
+/// The system's number of the calling thread, by which it can be sent a signal.
+fn thread_number() -> u32 {
+    #[cfg(target_os = "linux")]
+    // SAFETY: no preconditions.
+    return unsafe { libc::gettid() }.cast_unsigned();
+    #[cfg(not(target_os = "linux"))]
+    return 0;
 }

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! slot low                                                                    slot high
-//! | guard | stack grows down <------ | extra (<= MAX_EXTRA) | Header | colour |
+//! | reserve | guard | stack grows down <------ | extra (<= MAX_EXTRA) | Header | colour |
 //! ```
 //!
-//! A process that needs a larger stack gets one of its own, elsewhere (`LargeStack`).
+//! A process that needs a larger stack gets one of its own, elsewhere (`LargeStack`), with reserve
+//! and guard like these.
 //!
 //! Header, extra and the top of the stack share a page when they are small. Equal addresses modulo
 //! the page would make all headers compete for the same few cache sets, so a header is shifted down
@@ -22,13 +23,14 @@
 
 use crate::{
     Program, Settled,
-    arena::Arena,
+    arena::{Arena, RESERVE_BYTES, forbid_page, page_bytes},
     mailbox::{Arrivals, Inbox},
     pid::Pid,
     prefetch,
     process::Process,
     quota::{MailboxLimit, Quota},
     state::State,
+    sync::AtomicBool,
     worker::Core,
 };
 use corosensei::{
@@ -39,7 +41,9 @@ use corosensei::{
 use std::{
     any::Any,
     cell::{Cell, UnsafeCell},
+    io,
     mem::MaybeUninit,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr::{self, NonNull},
 };
@@ -51,6 +55,7 @@ pub const MAX_EXTRA: usize = 32 * 1024;
 /// the 64 sets a page covers and cost at most 1 KiB of the page that header and stack share.
 const COLOURS: usize = 16;
 const CACHE_LINE: usize = 64;
+const GUARD_UNIT: usize = 4096;
 
 /// What a process touches first when it goes on: the frames it waits in, the beginning of its
 /// extra room. Measured with a ring of 1,000 WebAssembly processes.
@@ -64,6 +69,8 @@ pub(crate) enum Command {
     Yield,
     /// As `Yield`, but it is the slice that has ended.
     Preempt,
+    /// As `Preempt`, and it was a signal that ended it.
+    MakeWay,
     Exit,
 }
 
@@ -74,8 +81,26 @@ pub(crate) enum Finish {
     Trapped,
 }
 
-/// A stack outside of the slots, with a guard of its own.
-pub(crate) type LargeStack = DefaultStack;
+/// A stack outside of the slots, with a reserve and a guard of its own, and another guard below.
+pub(crate) struct LargeStack(DefaultStack);
+
+impl LargeStack {
+    pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+        let stack = Self(DefaultStack::new(bytes + RESERVE_BYTES + page_bytes())?);
+        // SAFETY: the page lies in the stack just made, where nothing is yet.
+        unsafe { forbid_page(stack.low().get() + RESERVE_BYTES) }?;
+        Ok(stack)
+    }
+
+    /// Where the reserve begins: corosensei counts its guard as part of the stack.
+    fn low(&self) -> StackPointer {
+        StackPointer::new(self.0.limit().get() + page_bytes()).expect("above a mapping")
+    }
+
+    fn high(&self) -> StackPointer {
+        self.0.base()
+    }
+}
 
 pub(crate) type Fiber = Coroutine<(), Command, Finish, SlotStack>;
 pub(crate) type FiberYielder = Yielder<(), Command>;
@@ -86,8 +111,8 @@ pub(crate) struct SlotStack {
     low: StackPointer,
 }
 
-// SAFETY: `low..high` is the part of a slot below header and extra; its lowest page is the slot's
-// guard (`Arena`), and the builder and `spawn` refuse sizes that leave less than `MIN_STACK_BYTES`
+// SAFETY: `low..high` is the part of a slot below header and extra, with reserve and guard at its
+// low end (`Arena`), and the builder and `spawn` refuse sizes that leave less than `MIN_STACK_BYTES`
 // above it. Both ends are 16-aligned. Or it is a large stack, which lives until `bury`.
 unsafe impl Stack for SlotStack {
     fn base(&self) -> StackPointer {
@@ -136,10 +161,16 @@ pub(crate) struct Header<P: Program> {
     /// The fiber's way out; set when the body starts, valid while it runs.
     pub(crate) yielder: Cell<*const FiberYielder>,
     index: Cell<u32>,
-    guard_bytes: Cell<u32>,
+    /// In units of 4 KiB.
+    guard_units: Cell<u16>,
+    /// The process should let others run as soon as it can: host code asks before it returns to
+    /// compiled code. Written by signal handlers on the worker's thread and by the worker.
+    pub(crate) interrupted: AtomicBool,
+    /// Its last turn was ended by a signal: so may the next one be, from its beginning.
+    pub(crate) runs_long: Cell<bool>,
     /// Where the slot begins.
     slot_low: Cell<usize>,
-    /// Where the tenant's stack begins, its guard included, and where it ends.
+    /// Where the tenant's stack begins, reserve and guard included, and where it ends.
     low: Cell<usize>,
     stack_high: Cell<usize>,
     /// The tenant's own stack, if it does not lie in the slot: a `Box`.
@@ -214,12 +245,20 @@ impl<P: Program> Slot<P> {
         self.header().index.get()
     }
 
+    /// Where the reserve begins.
     pub(crate) fn low(self) -> usize {
         self.header().low.get()
     }
 
-    pub(crate) fn guard_bytes(self) -> usize {
-        self.header().guard_bytes.get() as usize
+    /// Between reserve and stack.
+    pub(crate) fn guard(self) -> Range<usize> {
+        let low = self.low() + RESERVE_BYTES;
+        low..low + self.header().guard_units.get() as usize * GUARD_UNIT
+    }
+
+    /// Where a preempted fiber with a full stack may leave its registers.
+    pub(crate) fn reserve(self) -> Range<usize> {
+        self.low()..self.low() + RESERVE_BYTES
     }
 
     pub(crate) fn stack_high(self) -> usize {
@@ -232,8 +271,8 @@ impl<P: Program> Slot<P> {
         let header = self.header();
         header.index.set(index);
         header.slot_low.set(arena.slot(index).start);
-        let guard = u32::try_from(arena.guard_bytes()).expect("a guard is a page");
-        header.guard_bytes.set(guard);
+        let units = u16::try_from(arena.guard_bytes() / GUARD_UNIT).expect("a guard is a page");
+        header.guard_units.set(units);
         header.state.restore(generation);
     }
 
@@ -263,8 +302,11 @@ impl<P: Program> Slot<P> {
         let high = StackPointer::new(place.as_ptr() as usize).expect("the arena is not at zero");
         let low = StackPointer::new(header.slot_low.get()).expect("the arena is not at zero");
         let stack = match &large {
-            Some(large) => SlotStack { high: large.base(), low: large.limit() },
-            None => SlotStack { high: bounds.stack_top(low, self.guard_bytes(), high), low },
+            Some(large) => SlotStack { high: large.high(), low: large.low() },
+            None => {
+                let aside = RESERVE_BYTES + page_bytes();
+                SlotStack { high: bounds.stack_top(low, aside, high), low }
+            }
         };
         header.low.set(stack.low.get());
         header.stack_high.set(stack.high.get());
@@ -278,10 +320,16 @@ impl<P: Program> Slot<P> {
         let fiber = Coroutine::with_stack(stack, move |yielder, ()| body(process, yielder));
         // SAFETY: as for `program`.
         unsafe { (*header.fiber.get()).write(fiber) };
+        header.runs_long.set(false);
         header.arrivals.open(generation);
         header.quota.open(generation, bounds.mailbox);
         header.state.publish(generation, bounds.watched);
         pid
+    }
+
+    /// Whether its tenant is to end at the next scheduling point. For anybody; a hint.
+    pub(crate) fn is_killed(self) -> bool {
+        self.header().state.is_killed()
     }
 
     /// Owner: the pid of the present tenant.

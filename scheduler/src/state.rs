@@ -149,6 +149,12 @@ impl State {
         now.alive() && now.generation() == generation
     }
 
+    /// Some tenant is alive, and has been killed. A hint.
+    pub(crate) fn is_killed(&self) -> bool {
+        let now = self.load();
+        now.alive() && now.killed()
+    }
+
     /// Some tenant is alive: its generation. Only the sweep at shutdown asks.
     pub(crate) fn living_generation(&self) -> Option<u32> {
         let now = self.load();

@@ -13,6 +13,7 @@
 
 use crate::{
     End, Program, Settled,
+    beat::Beat,
     channel::Wake,
     counters::Block,
     current::Current,
@@ -28,6 +29,7 @@ use crate::{
     runtime::{Handle, Shared},
     slot::{Bounds, Command, Finish, Header, LargeStack, Slot, panic_message},
     state::{Rest, Signal, Start},
+    sync::Ordering,
     timer::{Inserted, NEVER, TimerId},
 };
 use corosensei::CoroutineResult;
@@ -85,6 +87,8 @@ pub struct Worker<'a, P: Program> {
 
 impl<P: Program> Core<P> {
     pub(crate) fn new(id: usize, handle: Handle<P>, queues: Queues<Slot<P>>) -> Self {
+        // SAFETY: this worker's, in what `handle` keeps.
+        let current = unsafe { Current::new::<P>(&handle.shared().beats[id]) };
         Self {
             id,
             handle,
@@ -97,13 +101,17 @@ impl<P: Program> Core<P> {
             random: Cell::new(0x9E37_79B9 ^ id as u32),
             cache: RefCell::default(),
             envelopes: Kept::new(),
-            current: Current::new::<P>(),
+            current,
             running: Cell::new(None),
         }
     }
 
     fn shared(&self) -> &Shared<P> {
         self.handle.shared()
+    }
+
+    fn beat(&self) -> &Beat {
+        &self.shared().beats[self.id]
     }
 
     fn counters(&self) -> &Block {
@@ -123,8 +131,7 @@ impl<P: Program> Core<P> {
                 match taken {
                     Some(slot) => {
                         if self.keeper_wanted.take() && self.shared().timers.want_keeper() {
-                            // A slice may be long: a sleeper, if there is one, minds the time.
-                            self.shared().idle.notify();
+                            self.find_keeper();
                         }
                         self.run(slot);
                     }
@@ -137,11 +144,26 @@ impl<P: Program> Core<P> {
         });
     }
 
+    /// A slice may be long: a sleeper, if there is one, minds the time, else the tick thread.
+    #[cold]
+    fn find_keeper(&self) {
+        let shared = self.shared();
+        if !shared.idle.notify()
+            && let Some(tick) = &shared.tick
+        {
+            tick.mind(shared.timers.earliest());
+        }
+    }
+
     /// Sees to it that others look, if there is something new for them.
     #[inline]
     fn tell(&self, pushed: Pushed) {
-        if pushed == Pushed::Visible && self.shared().workers() > 1 {
-            self.shared().idle.notify();
+        match pushed {
+            Pushed::Visible if self.shared().workers() > 1 => {
+                self.shared().idle.notify();
+            }
+            Pushed::Visible => {}
+            Pushed::Hidden => self.beat().hide(),
         }
     }
 
@@ -160,25 +182,40 @@ impl<P: Program> Core<P> {
         self.counters().switches.add(1);
         header.worker.set(self);
         self.running.set(Some(slot));
+        // Relaxed: of this thread. What was meant for an earlier turn is over.
+        header.interrupted.store(false, Ordering::Relaxed);
+        let long = header.runs_long.get();
+        self.beat().begin(slot.pointer().cast(), long, self.queues.hides());
         self.current.set(slot.pointer());
         // SAFETY: it was popped, so it is ours, so it has been built and not
         // buried.
         let result = unsafe { slot.resume() };
         self.current.clear();
+        self.beat().end();
         self.running.set(None);
         match result {
             CoroutineResult::Yield(Command::Park) => {
                 self.clock_in.set(self.clock_in.get().saturating_sub(1));
+                if long {
+                    header.runs_long.set(false);
+                }
                 match header.state.park() {
                     Rest::Parked => {} // no longer ours: do not touch
                     Rest::Enqueue => self.push_next(slot),
                     Rest::Killed => self.end(slot, End::Killed),
                 }
             }
-            CoroutineResult::Yield(command @ (Command::Yield | Command::Preempt)) => {
+            CoroutineResult::Yield(
+                command @ (Command::Yield | Command::Preempt | Command::MakeWay),
+            ) => {
                 self.clock_in.set(0);
                 self.glance_in.set(self.glance_in.get().saturating_sub(GLANCE_PREEMPTED));
-                self.counters().preempted.add(u64::from(matches!(command, Command::Preempt)));
+                self.counters().preempted.add(u64::from(!matches!(command, Command::Yield)));
+                if matches!(command, Command::MakeWay) {
+                    header.runs_long.set(true);
+                    self.queues.look_outside();
+                    self.glance_in.set(0);
+                }
                 match header.state.yielded() {
                     Rest::Parked => unreachable!("a yield does not park"),
                     Rest::Enqueue => self.tell(self.queues.push_yielded(slot)),
@@ -326,7 +363,8 @@ impl<P: Program> Core<P> {
                 }
             }
         }
-        self.keeper_wanted.set(self.shared().workers() > 1 && timers.want_keeper());
+        let keepers = self.shared().workers() > 1 || self.shared().tick.is_some();
+        self.keeper_wanted.set(keepers && timers.want_keeper());
     }
 
     fn wake(&self, pid: Pid) -> bool {
@@ -364,6 +402,9 @@ impl<P: Program> Core<P> {
             self.clock_in.set(0);
             let woken = idle.rise(self.id);
             let news = self.wake_reported();
+            if let Some(tick) = &self.shared().tick {
+                tick.rouse();
+            }
             match woken {
                 Woken::Plain => return,
                 Woken::Searching if news => return idle.found(),
@@ -604,7 +645,11 @@ impl<P: Program> Worker<'_, P> {
     /// Ends a process at its next scheduling point; whether there is such a process.
     pub fn kill(&self, pid: Pid) -> bool {
         let Some(slot) = self.core.shared().slots.lookup(pid) else { return false };
-        self.core.deliver(slot, slot.header().state.kill(pid.generation()))
+        let signal = slot.header().state.kill(pid.generation());
+        if signal == Signal::Noted {
+            self.core.shared().chase(slot);
+        }
+        self.core.deliver(slot, signal)
     }
 
     /// Has the program of a process told at its end that somebody asked for it; whether there is

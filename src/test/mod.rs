@@ -21,7 +21,7 @@ use options::Options;
 /// Runs the tests of a module. One without tests is a program with a harness of its own.
 pub(crate) fn test(arguments: &TestArguments) -> Result<ExitCode, Failure> {
     let module = run::load(&arguments.run.arguments)?;
-    let form = run::builder(&arguments.run.arguments).form();
+    let form = run::builder(&arguments.run.arguments)?.form();
     let image = module.make(form).or_fail(Code::Load)?;
     let cases = case::all(image.function_names());
     if cases.is_empty() {

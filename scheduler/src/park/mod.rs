@@ -7,7 +7,7 @@
 mod parker;
 
 use crate::sync::{AtomicUsize, Mutex, Ordering, fence};
-use parker::Parker;
+pub(crate) use parker::Parker;
 use std::time::Instant;
 
 /// Added to the word for each sleeper; searchers count in the bits below.
@@ -52,9 +52,10 @@ impl Idle {
         }
     }
 
-    /// Work has been made visible in a queue: sees to it that somebody looks.
+    /// Work has been made visible in a queue: sees to it that somebody looks. False: all workers
+    /// are busy.
     #[inline]
-    pub(crate) fn notify(&self) {
+    pub(crate) fn notify(&self) -> bool {
         // SeqCst fence: orders the push before the reading of the word; partner: the fence in
         // `announce`.
         fence(Ordering::SeqCst);
@@ -62,6 +63,12 @@ impl Idle {
         if now >= SLEEPER && now & SEARCHERS == 0 {
             self.wake_one();
         }
+        now != 0
+    }
+
+    /// How many sleep, or are about to.
+    pub(crate) fn sleepers(&self) -> usize {
+        self.word.load(Ordering::SeqCst) / SLEEPER
     }
 
     #[cold]

@@ -18,7 +18,7 @@ const TOKEN: u32 = 1;
 /// No token; the worker is outside.
 const OUTSIDE: u32 = 2;
 
-pub(super) struct Parker {
+pub(crate) struct Parker {
     /// Default ordering `AcqRel`: what the unparker did before is seen after the park.
     token: AtomicU32,
     lock: Mutex<()>,
@@ -26,11 +26,11 @@ pub(super) struct Parker {
 }
 
 impl Parker {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { token: AtomicU32::new(NONE), lock: Mutex::new(()), condvar: Condvar::new() }
     }
 
-    pub(super) fn unpark(&self, ring: impl FnOnce()) {
+    pub(crate) fn unpark(&self, ring: impl FnOnce()) {
         match self.token.swap(TOKEN, Ordering::AcqRel) {
             TOKEN => {} // whoever left it there sees to the rest
             OUTSIDE => ring(),
@@ -42,7 +42,7 @@ impl Parker {
     }
 
     /// Sleeps in `wait`, which ends when the bell is rung; not at all if there is a token.
-    pub(super) fn park_outside(&self, wait: impl FnOnce()) {
+    pub(crate) fn park_outside(&self, wait: impl FnOnce()) {
         let slept = self.token.compare_exchange(NONE, OUTSIDE, Ordering::AcqRel, Ordering::Acquire);
         if slept.is_ok() {
             wait();
@@ -55,7 +55,7 @@ impl Parker {
         self.token.swap(NONE, Ordering::AcqRel) == TOKEN
     }
 
-    pub(super) fn park(&self, limit: Option<Instant>) {
+    pub(crate) fn park(&self, limit: Option<Instant>) {
         if self.take() {
             return;
         }

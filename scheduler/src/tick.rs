@@ -1,0 +1,220 @@
+//! The tick thread: sees to it that no process keeps a worker to itself while others wait.
+//!
+//! It looks at all workers now and then (`beat.rs`). One that has run the same process for a slice
+//! while others wait for it gets a signal, after which its process makes way. It minds the timers
+//! when all workers are busy: at the deadline it interrupts one of them, which fires them then. It
+//! does not hurry when nothing is to be done, and sleeps when all workers do.
+//!
+//! Parties: the thread; workers, which rouse it when they get up and when they set a timer earlier
+//! than all others; whoever makes a process ready from outside (`hurry`), kills one (`chase`) or
+//! shuts down, and interrupts a worker on the spot, without waiting for the thread's next look.
+//!
+//! Nothing hangs on a single signal: whatever is missed is found at one of the next looks.
+
+use crate::{
+    Program,
+    alarm::Alarm,
+    runtime::Shared,
+    slot::Slot,
+    sync::{AtomicBool, Ordering},
+    timer::NEVER,
+};
+use std::time::Duration;
+
+/// How workers are interrupted.
+#[derive(Clone, Copy, Debug)]
+pub struct Preemption {
+    /// How long a process runs while others wait.
+    pub slice: Duration,
+    /// Interrupts a thread, by the system's number for it. The process that the thread runs then
+    /// calls [`Process::make_way`](crate::Process::make_way), as soon as it can be left.
+    pub interrupt: fn(u32),
+}
+
+/// A turn that has been seen for so long may be ended when there is news. By feel: most turns are
+/// over before, and it is short beside what one notices.
+const GRACE: u64 = 50_000;
+/// Slices between two looks when there is nothing to do.
+const CALM_SLICES: u64 = 4;
+/// Looks at sleeping workers before the thread sleeps itself. By feel: a pause in the traffic should
+/// not cost two wake-ups of this thread.
+const LINGER_LOOKS: u32 = 16;
+
+/// The thread's side of it, and what others need to reach it.
+pub(crate) struct Tick {
+    preemption: Preemption,
+    alarm: Alarm,
+    /// Somebody wants a look before the next one is due.
+    wanted: AtomicBool,
+    over: AtomicBool,
+}
+
+/// What the thread remembers of a worker.
+#[derive(Clone, Default)]
+struct Seen {
+    turn: u64,
+    /// In nanoseconds of the runtime.
+    since: u64,
+}
+
+impl Tick {
+    pub(crate) fn new(preemption: Preemption) -> Self {
+        Self {
+            preemption,
+            alarm: Alarm::new(),
+            wanted: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    fn slice(&self) -> u64 {
+        u64::try_from(self.preemption.slice.as_nanos()).unwrap_or(u64::MAX / 8).max(1000)
+    }
+
+    /// Ends the thread.
+    pub(crate) fn close(&self) {
+        // Relaxed: the alarm orders it.
+        self.over.store(true, Ordering::Relaxed);
+        self.alarm.rouse_for(0);
+    }
+
+    /// A worker has got up: somebody must mind it.
+    #[inline]
+    pub(crate) fn rouse(&self) {
+        // Only one who sleeps without a limit sleeps longer than that.
+        self.alarm.rouse_for(NEVER - 1);
+    }
+
+    /// A timer is pending, and no worker sleeps who would get up for it.
+    #[inline]
+    pub(crate) fn mind(&self, deadline: u64) {
+        self.alarm.rouse_for(deadline);
+    }
+}
+
+impl<P: Program> Shared<P> {
+    /// The thread's life.
+    pub(crate) fn mind_workers(&self, tick: &Tick) {
+        let slice = tick.slice();
+        let mut seen = vec![Seen::default(); self.workers()];
+        let mut pause = slice;
+        let mut idle_looks = 0;
+        while !tick.over.load(Ordering::Relaxed) {
+            let now = self.now();
+            pause = match self.look(tick, &mut seen, now) {
+                Found::Grace => GRACE.min(slice),
+                Found::Waiting => slice,
+                Found::Calm => (pause.max(slice) * 2).min(CALM_SLICES * slice),
+            };
+            let all_asleep = self.idle.sleepers() == self.workers();
+            idle_looks = if all_asleep { idle_looks + 1 } else { 0 };
+            let until = match idle_looks > LINGER_LOOKS {
+                true => NEVER,
+                false => (now + pause).min(self.deadline().max(now + GRACE)),
+            };
+            let limit = (until != NEVER).then(|| self.epoch + Duration::from_nanos(until));
+            tick.alarm.sleep(until, limit, || {
+                !tick.over.load(Ordering::Relaxed)
+                    && !tick.wanted.load(Ordering::Relaxed)
+                    && (until != NEVER || self.idle.sleepers() == self.workers())
+                    && self.deadline() >= until.min(now + pause)
+            });
+            if self.now() >= until {
+                // It is time for a look: whoever wants another one from now on may ask.
+                tick.wanted.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The time of the next timer, if the thread has to mind it.
+    fn deadline(&self) -> u64 {
+        if self.idle.sleepers() == 0 { self.timers.earliest() } else { NEVER }
+    }
+
+    fn look(&self, tick: &Tick, seen: &mut [Seen], now: u64) -> Found {
+        let slice = tick.slice();
+        let closing = self.closing.requested();
+        let outside = !self.injector.is_empty();
+        let mut found = Found::Calm;
+        for (id, seen) in seen.iter_mut().enumerate() {
+            let beat = &self.beats[id];
+            let turn = beat.turn();
+            if turn != seen.turn {
+                *seen = Seen { turn, since: now };
+            }
+            let Some(running) = beat.running() else { continue };
+            // SAFETY: a worker of this runtime has put it there, and headers are never unmapped
+            // while it lives. Should another process be there by now: only hints are read.
+            let killed = unsafe { Slot::<P>::from_pointer(running.cast()) }.is_killed();
+            let age = now - seen.since;
+            let waiting = outside || beat.hides() || !self.thieves[id].is_empty();
+            if closing || killed || waiting && age >= slice {
+                self.interrupt(tick, id);
+                // The next turn begins now, whenever it is looked at.
+                *seen = Seen { turn: turn + 1, since: now };
+            } else if age >= GRACE {
+                beat.mark(turn);
+            }
+            if closing || killed || waiting {
+                found = Found::Waiting;
+            }
+        }
+        let due = self.deadline() <= now;
+        if (due || outside || tick.wanted.load(Ordering::Relaxed))
+            && !self.interrupt_one(tick)
+            && due
+        {
+            found = Found::Grace;
+        }
+        found
+    }
+
+    fn interrupt(&self, tick: &Tick, worker: usize) {
+        (tick.preemption.interrupt)(self.beats[worker].thread());
+    }
+
+    /// Interrupts one of the workers that are in a long turn; false if there is none.
+    fn interrupt_one(&self, tick: &Tick) -> bool {
+        let claimed = self.beats.iter().position(|beat| beat.claim());
+        claimed.inspect(|&worker| self.interrupt(tick, worker)).is_some()
+    }
+
+    /// Something has become ready from outside, and all workers are busy.
+    #[cold]
+    pub(crate) fn hurry(&self) {
+        let Some(tick) = &self.tick else { return };
+        // If nobody is known to be in a long turn, the thread shall find out. Relaxed: the alarm
+        // orders it.
+        if !self.interrupt_one(tick) && !tick.wanted.swap(true, Ordering::Relaxed) {
+            tick.alarm.rouse_for(0);
+        }
+    }
+
+    /// A process has been killed that may be running somewhere: interrupts it there. A worker that
+    /// begins to run it at this very moment will be found by the thread.
+    pub(crate) fn chase(&self, slot: Slot<P>) {
+        let Some(tick) = &self.tick else { return };
+        let here = slot.pointer().cast();
+        if let Some(worker) = self.beats.iter().position(|beat| beat.running() == Some(here)) {
+            self.interrupt(tick, worker);
+        }
+    }
+
+    /// All shall leave.
+    pub(crate) fn interrupt_all(&self) {
+        let Some(tick) = &self.tick else { return };
+        let busy = (0..self.workers()).filter(|&id| self.beats[id].running().is_some());
+        busy.for_each(|id| self.interrupt(tick, id));
+        tick.rouse();
+    }
+}
+
+/// What a look has shown.
+enum Found {
+    /// Nothing to be done.
+    Calm,
+    /// Processes wait for workers that are busy.
+    Waiting,
+    /// Something is due, and it is too soon to tell whose turn is long.
+    Grace,
+}
