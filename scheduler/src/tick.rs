@@ -160,11 +160,11 @@ impl<P: Program> Shared<P> {
             }
         }
         let due = self.deadline() <= now;
-        if (due || outside || tick.wanted.load(Ordering::Relaxed))
-            && !self.interrupt_one(tick)
-            && due
-        {
-            found = Found::Grace;
+        if due || outside || tick.wanted.load(Ordering::Relaxed) {
+            let interrupted = self.interrupt_one(tick);
+            if due && !interrupted {
+                found = Found::Grace;
+            }
         }
         found
     }
