@@ -148,10 +148,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) stderr: Option<PathBuf>,
 
-    /// How processes that run for long are made to let others run [default: signal, where possible]
+    /// How processes that run for long are made to let others run [default: fuel]
     ///
-    /// `signal` interrupts them (Linux on x86-64). `fuel` compiles checks into their code, which
-    /// cost time but make each run the same.
+    /// `fuel` compiles checks into their code, which cost time but make each run the same. `signal`
+    /// interrupts them wherever they are, and costs their code nothing (Linux on x86-64; new).
     #[arg(long, value_name = "HOW", value_enum)]
     pub(crate) preempt: Option<PreemptArgument>,
 

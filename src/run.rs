@@ -199,9 +199,7 @@ fn preempt(arguments: &RunArguments) -> Result<Preempt, Failure> {
     match arguments.preempt {
         None => Ok(Preempt::default()),
         Some(PreemptArgument::Fuel) => Ok(Preempt::Fuel),
-        Some(PreemptArgument::Signal) if Preempt::default() == Preempt::Signal => {
-            Ok(Preempt::Signal)
-        }
+        Some(PreemptArgument::Signal) if Preempt::Signal.is_supported() => Ok(Preempt::Signal),
         Some(PreemptArgument::Signal) => Err(anyhow!(
             "--preempt signal is for Linux on x86-64 processors with XSAVE; use --preempt fuel"
         ))

@@ -72,19 +72,21 @@ pub struct NodeBuilder {
 }
 
 /// How a process that runs for long is made to let others run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Preempt {
     /// By a signal to its thread, whatever it does. Its code has no yield points and runs at full
     /// speed.
     Signal,
     /// By yield points in its code that count reductions. Portable, and the same in each run.
+    #[default]
     Fuel,
 }
 
-impl Default for Preempt {
-    /// By signals, where the machine can.
-    fn default() -> Self {
-        if preempt::is_supported() { Self::Signal } else { Self::Fuel }
+impl Preempt {
+    /// Whether this machine can.
+    #[must_use]
+    pub fn is_supported(self) -> bool {
+        self == Self::Fuel || preempt::is_supported()
     }
 }
 
@@ -161,10 +163,10 @@ impl NodeBuilder {
     /// How processes are preempted. Default: [`Preempt::Fuel`].
     ///
     /// # Panics
-    /// For [`Preempt::Signal`] on a machine that cannot; [`Preempt::default`] says what it can.
+    /// For [`Preempt::Signal`] on a machine that cannot: see [`Preempt::is_supported`].
     #[must_use]
     pub fn preempt(mut self, preempt: Preempt) -> Self {
-        assert!(preempt == Preempt::Fuel || preempt::is_supported(), "no preemption by signal");
+        assert!(preempt.is_supported(), "no preemption by signal");
         self.preempt = preempt;
         self.form.yields = preempt == Preempt::Fuel;
         self
