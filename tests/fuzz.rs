@@ -90,6 +90,8 @@ fn generate(random: &mut Random) -> Vec<u8> {
         compact_imports_enabled: false,
         max_memories: 1,
         max_tables: 4,
+        // Room for all imports at once.
+        max_type_size: 20_000,
         memory64_enabled: false,
         min_funcs: 1,
         export_everything: true,

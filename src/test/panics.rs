@@ -33,11 +33,11 @@ fn old_message(quoted: &str) -> &str {
     &quoted[..end.unwrap_or(quoted.len())]
 }
 
-/// `FILE:LINE:COLUMN`
+/// `FILE:LINE:COLUMN`, where the file's name does not look like the end of the message.
 fn is_place(text: &str) -> bool {
     let mut parts = text.trim_end().rsplitn(3, ':');
     let mut number = || parts.next().is_some_and(|part| part.parse::<u32>().is_ok());
-    number() && number() && parts.next().is_some()
+    number() && number() && parts.next().is_some_and(|file| !file.contains("', "))
 }
 
 /// The lines behind the first one, up to what the panic hook says next.
