@@ -1,8 +1,8 @@
 //! Where the time goes: what machine code is called, told to `perf` or asked by a sampler.
 //!
-//! [`listing`] names the code of a module. Whoever loads one says so here ([`code_loaded`]), which
-//! costs nothing while nobody profiles. Two may want to know: [`perf`] writes the files that Linux's
-//! `perf` reads; [`sampler`] looks by itself what each worker runs, and [`tally`] counts what it
+//! `listing` names the code of a module. Whoever loads one says so here (`code_loaded`), which
+//! costs nothing while nobody profiles. Two may want to know: `perf` writes the files that Linux's
+//! `perf` reads; `sampler` looks by itself what each worker runs, and `tally` counts what it
 //! saw.
 
 mod listing;
