@@ -91,6 +91,10 @@ fn generate(random: &mut Random) -> Vec<u8> {
         max_memories: 1,
         max_tables: 4,
         // Room for all imports at once.
+        max_exports: 1000,
+        max_funcs: 1000,
+        max_imports: 1000,
+        max_types: 1000,
         max_type_size: 20_000,
         memory64_enabled: false,
         min_funcs: 1,
