@@ -110,7 +110,8 @@ fn perf_finds_the_hot_function_by_name_and_who_called_it() {
     let hot: Vec<_> = stacks.filter(|s| s.first().is_some_and(|f| f == "hot_alpha")).collect();
     let walked = hot.iter().filter(|stack| {
         let guest = stack.iter().take(4).map(String::as_str);
-        guest.eq(["hot_alpha", "middle", "main", "<call of () -> ()>"])
+        let thread = stack.iter().any(|f| f.contains("thread_start") || f.contains("start_thread"));
+        guest.eq(["hot_alpha", "middle", "main", "<call of () -> ()>"]) && thread
     });
     let (walked, all) = (walked.count(), hot.len());
     assert!(walked * 10 > all * 9, "{walked} of {all} stacks are whole\n{:#?}", hot.first());
