@@ -100,7 +100,8 @@ fn bench(target: &str, arguments: &[OsString]) -> Result<()> {
     let done = step::step(target, || {
         let mut cargo = step::cargo();
         cargo.current_dir(repository::root());
-        cargo.args(["bench", "--package", "lunatic-runtime", "--bench", target, "--"]);
+        // All packages' features, as for the tests: nothing is compiled twice for both.
+        cargo.args(["bench", "--workspace", "--bench", target, "--"]);
         step::run(cargo.args(arguments))
     });
     done.map(drop)
