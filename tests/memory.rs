@@ -125,7 +125,8 @@ fn little_address_space_is_an_error_that_names_it() {
         if output.code == 0 {
             let (error, count) = refused(output);
             assert!(error.contains("ulimit -v") || error.contains("processes_max"), "{error}");
-            assert!(count > 100, "{count} processes in {kibibytes} KiB");
+            // Each thread of the runtime's takes 66 MiB of addresses, so little may be left.
+            assert!(count > 30, "{count} processes in {kibibytes} KiB");
             ran += 1;
         } else {
             assert!(output.code == 70 || output.code == 3, "{kibibytes} KiB: {output:#?}");

@@ -18,6 +18,7 @@
 #![allow(clippy::multiple_unsafe_ops_per_block)] // Raw signal contexts: each line is one.
 
 use std::cell::Cell;
+use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -94,11 +95,15 @@ fn install_one(signal: libc::c_int) -> libc::sigaction {
 
 /// Gives the calling thread an alternate signal stack; without it a fault on a full fiber stack
 /// would kill the program. Call it on each thread that runs fibers.
-pub fn prepare_thread() {
+///
+/// # Errors
+/// When there is no memory for the stack.
+pub fn prepare_thread() -> io::Result<()> {
     ALTERNATE_STACK.with(|slot| {
-        let stack = slot.take().unwrap_or_else(AlternateStack::install);
+        let stack = slot.take().map_or_else(AlternateStack::install, Ok)?;
         slot.set(Some(stack));
-    });
+        Ok(())
+    })
 }
 
 /// The trap that made the last fiber of this thread end, if a fault did.
@@ -112,7 +117,7 @@ struct AlternateStack {
 }
 
 impl AlternateStack {
-    fn install() -> Self {
+    fn install() -> io::Result<Self> {
         // SAFETY: a fresh private mapping, handed to the kernel as this thread's signal stack; it
         // stays mapped until `drop` has withdrawn it.
         unsafe {
@@ -124,12 +129,15 @@ impl AlternateStack {
                 -1,
                 0,
             );
-            assert_ne!(memory, libc::MAP_FAILED, "no memory for a signal stack");
+            if memory == libc::MAP_FAILED {
+                let error = io::Error::last_os_error();
+                return Err(io::Error::new(error.kind(), format!("no signal stack: {error}")));
+            }
             let stack =
                 libc::stack_t { ss_sp: memory, ss_flags: 0, ss_size: ALTERNATE_STACK_BYTES };
             let result = libc::sigaltstack(&raw const stack, std::ptr::null_mut());
             assert_eq!(result, 0, "a mapped 64 KiB signal stack is always accepted");
-            Self { memory }
+            Ok(Self { memory })
         }
     }
 }

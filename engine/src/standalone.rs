@@ -119,7 +119,7 @@ impl Standalone {
         limits: Limits,
     ) -> Result<Result<Self, Trap>, InstantiateError> {
         signals::install(current_fiber);
-        signals::prepare_thread();
+        signals::prepare_thread().expect("memory for a signal stack");
         let prepared = Prepared::new(image, pool, limits, usize::MAX)?;
         let layout =
             Layout::from_size_align(image.block_bytes(), 16).expect("blocks are far below 2^63");

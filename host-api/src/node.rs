@@ -1,5 +1,6 @@
 //! What all processes of one run share, and the run itself.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -72,14 +73,21 @@ pub struct NodeBuilder {
 }
 
 /// How a process that runs for long is made to let others run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preempt {
     /// By a signal to its thread, whatever it does. Its code has no yield points and runs at full
     /// speed.
     Signal,
-    /// By yield points in its code that count reductions. Portable, and the same in each run.
-    #[default]
+    /// By yield points in its code that count reductions. Portable, and on one worker the same in
+    /// each run.
     Fuel,
+}
+
+/// By signals where the machine can.
+impl Default for Preempt {
+    fn default() -> Self {
+        if preempt::is_supported() { Self::Signal } else { Self::Fuel }
+    }
 }
 
 impl Preempt {
@@ -109,7 +117,7 @@ impl NodeBuilder {
     /// All defaults: a worker for each core that this process may use.
     #[must_use]
     pub fn new() -> Self {
-        Self {
+        let new = Self {
             scheduler: Builder::new(),
             slice: Self::SLICE,
             form: Form::default(),
@@ -117,7 +125,8 @@ impl NodeBuilder {
             compiler: Compiler::default(),
             preempt: Preempt::Fuel,
             tick: Self::TICK,
-        }
+        };
+        new.preempt(Preempt::default())
     }
 
     /// Number of worker threads.
@@ -160,7 +169,7 @@ impl NodeBuilder {
         self
     }
 
-    /// How processes are preempted. Default: [`Preempt::Fuel`].
+    /// How processes are preempted. Default: by signals where the machine can.
     ///
     /// # Panics
     /// For [`Preempt::Signal`] on a machine that cannot: see [`Preempt::is_supported`].
@@ -439,9 +448,10 @@ impl Host for NodeInner {
 }
 
 /// What each worker does first.
-fn prepare_worker() {
-    signals::prepare_thread();
+fn prepare_worker() -> io::Result<()> {
+    signals::prepare_thread()?;
     profile::enroll_thread();
+    Ok(())
 }
 
 /// The heap of a burst (messages, tables of processes) goes back to the system, too.

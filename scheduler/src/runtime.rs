@@ -26,7 +26,7 @@ use crate::{
     slot::{Bounds, LargeStack, MAX_EXTRA, Slot, overhead_bytes},
     state::Signal,
     surplus::Surplus,
-    sync::{Arc, RwLock, thread},
+    sync::{Arc, Condvar, Mutex, RwLock, thread},
     tick::{Preemption, Tick},
     timer::{Inserted, TimerId, Wheels},
     worker::Core,
@@ -342,26 +342,38 @@ pub enum StartError {
     #[error("cannot start the scheduler: {0}")]
     Arena(#[from] ArenaError),
     /// No thread for giving memory back.
-    #[error("cannot start the trimmer thread: {source}")]
+    #[error("cannot start the trimmer thread: {source}; {THREAD_HINT}")]
     Trimmer {
         /// The system's answer.
         source: io::Error,
     },
     /// No thread for interrupting processes.
-    #[error("cannot start the tick thread: {source}")]
+    #[error("cannot start the tick thread: {source}; {THREAD_HINT}")]
     Ticker {
         /// The system's answer.
         source: io::Error,
     },
     /// No thread.
-    #[error("cannot start worker thread {worker}: {source}")]
+    #[error("cannot start worker thread {worker}: {source}; {THREAD_HINT}")]
     Thread {
         /// Which worker.
         worker: usize,
         /// The system's answer.
         source: io::Error,
     },
+    /// What a worker does first has failed.
+    #[error("cannot prepare worker thread {worker}: {source}; {THREAD_HINT}")]
+    Worker {
+        /// Which worker.
+        worker: usize,
+        /// Why.
+        source: io::Error,
+    },
 }
+
+/// What to do where there is no thread, or no memory for it.
+const THREAD_HINT: &str = "check `ulimit -v`, `ulimit -u` and the container's limits of memory and \
+                           threads, or use fewer workers";
 
 /// Settings of a runtime.
 #[derive(Clone)]
@@ -371,7 +383,7 @@ pub struct Builder {
     processes_max: usize,
     blocking_threads_max: usize,
     guard: Guard,
-    on_worker_start: fn(),
+    on_worker_start: fn() -> io::Result<()>,
     preemption: Option<Preemption>,
     trim: Arc<dyn Fn() -> bool + Send + Sync>,
     driver: Option<Arc<dyn Driver>>,
@@ -405,7 +417,7 @@ impl Builder {
             processes_max: 1_100_000,
             blocking_threads_max: 64,
             guard: Guard::Auto,
-            on_worker_start: || {},
+            on_worker_start: || Ok(()),
             preemption: None,
             trim: Arc::new(|| false),
             driver: None,
@@ -445,9 +457,9 @@ impl Builder {
         self
     }
 
-    /// Runs on each worker thread before its first process: signal stacks and the like. Default:
-    /// nothing.
-    pub fn on_worker_start(mut self, prepare: fn()) -> Self {
+    /// Runs on each worker thread before any process runs anywhere: signal stacks and the like. If it
+    /// fails the runtime does not start. Default: nothing.
+    pub fn on_worker_start(mut self, prepare: fn() -> io::Result<()>) -> Self {
         self.on_worker_start = prepare;
         self
     }
@@ -563,9 +575,11 @@ impl<P: Program> Runtime<P> {
         };
         runtime.start_trimmer(builder)?;
         runtime.start_ticker()?;
+        let prepared = Arc::new(Prepared::default());
         for (id, queues) in queues.into_iter().enumerate() {
-            runtime.start_worker(id, queues, builder)?;
+            runtime.start_worker(id, queues, builder, Arc::clone(&prepared))?;
         }
+        prepared.wait(workers).map_err(|(worker, source)| StartError::Worker { worker, source })?;
         Ok(runtime)
     }
 
@@ -593,6 +607,7 @@ impl<P: Program> Runtime<P> {
         }
         let handle = self.handle.clone();
         let work = move || {
+            let _bug = AbortOnPanic("the tick thread");
             precise_timers();
             if let Some(tick) = &handle.shared().tick {
                 handle.shared().mind_workers(tick);
@@ -608,15 +623,24 @@ impl<P: Program> Runtime<P> {
         id: usize,
         queues: Queues<Slot<P>>,
         builder: &Builder,
+        prepared: Arc<Prepared>,
     ) -> Result<(), StartError> {
         let Builder { workers, on_worker_start, .. } = *builder;
         let handle = self.handle.clone();
         let work = move || {
+            let _bug = AbortOnPanic("a worker thread");
             precise_timers();
             handle.shared().beats[id].set_thread(thread_number());
-            on_worker_start();
+            let result = on_worker_start();
             let core = Core::new(id, handle, queues);
-            core.main();
+            // A worker that is not prepared runs nobody: the start fails, which shuts all down.
+            let ready = result.is_ok();
+            prepared.tell(id, result);
+            if ready {
+                core.main();
+            } else {
+                core.leave();
+            }
         };
         match thread::Builder::new().name(format!("lunatic-worker-{id}")).spawn(work) {
             Ok(thread) => {
@@ -657,26 +681,59 @@ impl<P: Program> Runtime<P> {
 
     fn wait(&mut self) {
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                // The scheduler's own code panicked: its invariants are gone, and processes may
-                // never end.
-                eprintln!("lunatic-scheduler: a worker thread panicked; this is a bug in lunatic");
-                std::process::abort();
-            }
+            thread.join().expect("a worker that panics aborts");
         }
         if let Some(tick) = &self.handle.shared().tick {
             tick.close();
         }
-        if let Some(ticker) = self.ticker.take()
-            && ticker.join().is_err()
-        {
-            tracing::error!("the tick thread has panicked");
+        if let Some(ticker) = self.ticker.take() {
+            ticker.join().expect("a tick thread that panics aborts");
         }
         self.handle.shared().surplus.close();
         if let Some(trimmer) = self.trimmer.take()
             && trimmer.join().is_err()
         {
             tracing::error!("the thread that gives memory back has panicked");
+        }
+    }
+}
+
+/// How many workers are ready to run processes, and the first failure. No process runs before all
+/// are: it might use up what the others need.
+#[derive(Default)]
+struct Prepared {
+    state: Mutex<(usize, Option<(usize, io::Error)>)>,
+    news: Condvar,
+}
+
+impl Prepared {
+    fn tell(&self, worker: usize, result: io::Result<()>) {
+        let (prepared, failure) = &mut *self.state.lock();
+        *prepared += 1;
+        if let Err(error) = result {
+            failure.get_or_insert((worker, error));
+        }
+        self.news.notify_one();
+    }
+
+    fn wait(&self, workers: usize) -> Result<(), (usize, io::Error)> {
+        let mut state = self.state.lock();
+        while state.0 < workers {
+            self.news.wait(&mut state);
+        }
+        state.1.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Lives as long as a thread that must not panic: the scheduler's own code has then lost its
+/// invariants, and processes may never end.
+struct AbortOnPanic(&'static str);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("lunatic-scheduler: {} panicked; this is a bug in lunatic", self.0);
+            std::process::abort();
         }
     }
 }

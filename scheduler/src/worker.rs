@@ -138,10 +138,15 @@ impl<P: Program> Core<P> {
                     None => self.idle(),
                 }
             }
-            if self.shared().closing.leave() {
-                self.sweep();
-            }
+            self.leave();
         });
+    }
+
+    /// Runs no process any more.
+    pub(crate) fn leave(&self) {
+        if self.shared().closing.leave() {
+            self.sweep();
+        }
     }
 
     /// A slice may be long: a sleeper, if there is one, minds the time, else the tick thread.

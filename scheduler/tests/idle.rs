@@ -12,9 +12,10 @@ use support::*;
 
 static WORKERS: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
-fn note_worker() {
+fn note_worker() -> std::io::Result<()> {
     // SAFETY: no preconditions.
     WORKERS.lock().unwrap().push(unsafe { libc::gettid() });
+    Ok(())
 }
 
 /// How often each worker has been switched in, by the kernel's count.
