@@ -40,7 +40,7 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::code_map;
+use crate::{code_map, profile};
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod x86_64;
@@ -119,6 +119,8 @@ fn install_handler() {
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         action.sa_sigaction = on_signal as *const () as usize;
         libc::sigemptyset(&raw mut action.sa_mask);
+        // A profile wants to see the guest, not this handler.
+        libc::sigaddset(&raw mut action.sa_mask, profile::SIGNAL);
         let result = libc::sigaction(SIGNAL, &raw const action, previous.as_mut_ptr());
         assert_eq!(result, 0, "installing the handler of signal {SIGNAL} cannot fail");
     }
@@ -137,8 +139,11 @@ unsafe extern "C" fn on_signal(
     _info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    // SAFETY: the kernel passes a valid context, which it will go on with.
-    unsafe { interrupt(&mut *context.cast::<libc::ucontext_t>()) };
+    // SAFETY: the kernel passes a valid context, which it will go on with, and nobody else has it.
+    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    profile::look_here(context);
+    // SAFETY: as above.
+    unsafe { interrupt(context) };
 }
 
 /// What the handler does: lets others run, at once or soon; true if at once. For handlers of other

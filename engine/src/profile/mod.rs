@@ -21,6 +21,7 @@ use listing::Listing;
 
 pub use perf::{PerfPaths, tell_perf};
 pub use sample::Running;
+pub(crate) use sampler::{SIGNAL, look_here};
 pub use sampler::{Naming, RunningHook, Sampler, enroll_thread};
 pub use tally::{Profile, Stack};
 

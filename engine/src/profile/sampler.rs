@@ -4,7 +4,8 @@
 //! are looked at. The *sampler's thread*, which reads the clocks of their processor time. The
 //! *signal handler*, which runs on a worker. All others who load or unload code.
 //!
-//! **Protocol.** The sampler's thread wakes up once a [`PERIOD`]. A worker that has used time since it
+//! **Protocol.** The sampler's thread wakes up about once a [`PERIOD`], at random, so that nothing
+//! regular (a slice, a timer of the guest's) keeps step with it. A worker that has used time since it
 //! was last looked at is credited with that time ([`Ring::owed`]) and gets SIGPROF. The handler takes
 //! the credit, notes the interrupted pc and the return addresses above it, as bare numbers, in the
 //! worker's ring, and is done: it takes no lock, allocates nothing and calls nobody but the hook.
@@ -28,10 +29,14 @@ use super::listing::Listing;
 use super::ring::Ring;
 use super::sample::{Running, SAMPLE_WORDS_MAX, SampleWriter};
 use super::tally::{Profile, Tally};
+use crate::preempt;
 use crate::signals::machine_point;
 
-/// 997 times a second: a prime, so that nothing regular keeps step with it.
-const PERIOD: Duration = Duration::from_nanos(1_003_009);
+/// The mean time between two looks.
+const PERIOD: Duration = Duration::from_millis(1);
+
+/// What interrupts a thread.
+pub(crate) const SIGNAL: libc::c_int = libc::SIGPROF;
 
 /// Periods between two emptyings of the rings.
 const PERIODS_PER_DRAIN: u32 = 16;
@@ -188,8 +193,9 @@ impl Shared {
     /// The sampler's thread.
     fn look(&self) {
         let mut round = 0_u32;
+        let mut random = 0x9E37_79B9_u32;
         while !self.stop.load(Ordering::Relaxed) {
-            thread::sleep(PERIOD);
+            thread::sleep(pause(&mut random));
             for worker in self.workers.lock().iter_mut().filter(|worker| !worker.gone) {
                 worker.look();
             }
@@ -230,8 +236,17 @@ impl Worker {
         self.ring.owed.fetch_add(used, Ordering::Relaxed);
         // SAFETY: takes three numbers. The thread has not ended: it would be `gone`, and the list is
         // locked.
-        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.thread, libc::SIGPROF) };
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.thread, SIGNAL) };
     }
+}
+
+/// From a half to one and a half periods.
+fn pause(random: &mut u32) -> Duration {
+    // xorshift: good enough to keep step with nothing.
+    *random ^= *random << 13;
+    *random ^= *random >> 17;
+    *random ^= *random << 5;
+    PERIOD / 2 + PERIOD * (*random % 1024) / 1024
 }
 
 /// Nanoseconds; 0 if the thread is gone.
@@ -251,7 +266,8 @@ fn install_handler() -> io::Result<()> {
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         action.sa_sigaction = on_signal as *const () as usize;
         libc::sigemptyset(&raw mut action.sa_mask);
-        let result = libc::sigaction(libc::SIGPROF, &raw const action, previous.as_mut_ptr());
+        libc::sigaddset(&raw mut action.sa_mask, preempt::SIGNAL);
+        let result = libc::sigaction(SIGNAL, &raw const action, previous.as_mut_ptr());
         (result, previous.assume_init())
     };
     if result != 0 {
@@ -265,6 +281,13 @@ fn install_handler() -> io::Result<()> {
 }
 
 extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the third argument is the interrupted context, nobody else's.
+    look_here(unsafe { &*context.cast::<libc::ucontext_t>() });
+}
+
+/// Notes what this thread was doing when it was interrupted, if a look at it is owed. For signal
+/// handlers.
+pub(crate) fn look_here(context: &libc::ucontext_t) {
     // SAFETY: null, or the ring of this thread, which outlives the pointer.
     let Some(ring) = (unsafe { HERE.get().as_ref() }) else { return };
     // A signal that somebody else sent is worth nothing.
@@ -272,8 +295,7 @@ extern "C" fn on_signal(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut l
     if nanos == 0 {
         return;
     }
-    // SAFETY: with SA_SIGINFO the third argument is the interrupted context, nobody else's.
-    let at = machine_point(unsafe { &*context.cast::<libc::ucontext_t>() });
+    let at = machine_point(context);
     let mut sample = SampleWriter::new(nanos);
     if let Some(running) = HOOK.get().and_then(|hook| hook()) {
         sample.describe(&running, at);
