@@ -148,10 +148,12 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) stderr: Option<PathBuf>,
 
-    /// How processes that run for long are made to let others run [default: fuel]
+    /// How processes that run for long are made to let others run [default: signal]
     ///
-    /// `fuel` compiles checks into their code, which cost time but make each run the same. `signal`
-    /// interrupts them wherever they are, and costs their code nothing (Linux on x86-64; new).
+    /// `signal` interrupts them wherever they are, and costs their code nothing (Linux on x86-64;
+    /// elsewhere the default is `fuel`). `fuel` compiles checks into their code that count what it
+    /// does: that costs time, but with `--workers 1` each run takes its turns at the same places.
+    /// A process whose fuel is limited has counting code in both.
     #[arg(long, value_name = "HOW", value_enum)]
     pub(crate) preempt: Option<PreemptArgument>,
 
