@@ -5,10 +5,15 @@
 //! sleeper announces until when it sleeps, then takes a last look at everything that it would get up
 //! for, and sleeps. Who has news leaves it where that look will find it, then reads the announcement.
 //! With a fence on both sides one of the two sees the other.
+//!
+//! Who wants the sleeper at once asks (`ask`), and rouses it if nobody else has asked since it took the
+//! last request (`take_request`) or kept it. So a storm of requests wakes it once. The sleeper takes a
+//! request before it looks at what the request is about; as long as it keeps one it sleeps for a short
+//! time only.
 
 use crate::{
     park::Parker,
-    sync::{AtomicU64, Ordering, fence},
+    sync::{AtomicBool, AtomicU64, Ordering, fence},
 };
 use std::time::Instant;
 
@@ -18,12 +23,14 @@ const UP: u64 = 0;
 pub(crate) struct Alarm {
     /// Default ordering `Relaxed`: the fences order it.
     until: AtomicU64,
+    /// Somebody has asked. Default ordering `AcqRel`: who takes the request sees what it is about.
+    asked: AtomicBool,
     bed: Parker,
 }
 
 impl Alarm {
     pub(crate) fn new() -> Self {
-        Self { until: AtomicU64::new(UP), bed: Parker::new() }
+        Self { until: AtomicU64::new(UP), asked: AtomicBool::new(false), bed: Parker::new() }
     }
 
     /// The sleeper: sleeps until the time that it announces, which `limit` is, or until it is
@@ -51,5 +58,28 @@ impl Alarm {
         if time < self.until.load(Ordering::Relaxed) {
             self.bed.unpark(|| {});
         }
+    }
+
+    /// Anybody, who has left news before: the sleeper must look soon.
+    pub(crate) fn ask(&self) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            self.rouse_for(0);
+        }
+    }
+
+    /// The sleeper, in its last look. Relaxed: the fences order it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// The sleeper, before a look: whether somebody has asked since the last time.
+    pub(crate) fn take_request(&self) -> bool {
+        self.is_asked() && self.asked.swap(false, Ordering::AcqRel)
+    }
+
+    /// The sleeper, after the look: nothing could be done. It looks again soon, whoever asks.
+    pub(crate) fn keep_request(&self) {
+        // Relaxed: nobody learns anything from it.
+        self.asked.store(true, Ordering::Relaxed);
     }
 }

@@ -8,7 +8,8 @@
 //! *long* when its number stands in `long`: the tick thread has seen it for a while, or its process
 //! is known for long ones. A long turn may be ended at any time, once: who wants to end it takes the
 //! number away (`claim`), and only the one who succeeded sends the signal. So however much becomes
-//! ready, a process is interrupted once, and one that has just begun is left alone.
+//! ready, a process is interrupted once, and one that has just begun is left alone. If it has not made
+//! room by the tick thread's next look, that marks the turn once more.
 //!
 //! Numbers are never used again, so a claim or a mark that comes too late names a turn that is over,
 //! and nothing follows from it. A signal that comes too late hits the next turn: a process then
@@ -101,7 +102,7 @@ impl Beat {
         self.long.store(turn, Ordering::Relaxed);
     }
 
-    /// Anybody: may the present turn be ended? To one caller in each turn the answer is yes.
+    /// Anybody: may the present turn be ended? To one caller for each mark the answer is yes.
     pub(crate) fn claim(&self) -> bool {
         let turn = self.turn.load(Ordering::Relaxed);
         self.long.load(Ordering::Relaxed) == turn

@@ -44,8 +44,6 @@ const LINGER_LOOKS: u32 = 16;
 pub(crate) struct Tick {
     preemption: Preemption,
     alarm: Alarm,
-    /// Somebody wants a look before the next one is due.
-    wanted: AtomicBool,
     over: AtomicBool,
 }
 
@@ -59,12 +57,7 @@ struct Seen {
 
 impl Tick {
     pub(crate) fn new(preemption: Preemption) -> Self {
-        Self {
-            preemption,
-            alarm: Alarm::new(),
-            wanted: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-        }
+        Self { preemption, alarm: Alarm::new(), over: AtomicBool::new(false) }
     }
 
     fn slice(&self) -> u64 {
@@ -101,7 +94,8 @@ impl<P: Program> Shared<P> {
         let mut idle_looks = 0;
         while !tick.over.load(Ordering::Relaxed) {
             let now = self.now();
-            pause = match self.look(tick, &mut seen, now) {
+            let found = self.look(tick, &mut seen, now);
+            pause = match found {
                 Found::Grace => GRACE.min(slice),
                 Found::Waiting => slice,
                 Found::Calm => (pause.max(slice) * 2).min(CALM_SLICES * slice),
@@ -113,16 +107,14 @@ impl<P: Program> Shared<P> {
                 false => (now + pause).min(self.deadline().max(now + GRACE)),
             };
             let limit = (until != NEVER).then(|| self.epoch + Duration::from_nanos(until));
+            // In a grace whoever asks for a look need not wait for long.
+            let in_grace = matches!(found, Found::Grace);
             tick.alarm.sleep(until, limit, || {
                 !tick.over.load(Ordering::Relaxed)
-                    && !tick.wanted.load(Ordering::Relaxed)
+                    && (in_grace || !tick.alarm.is_asked())
                     && (until != NEVER || self.idle.sleepers() == self.workers())
                     && self.deadline() >= until.min(now + pause)
             });
-            if self.now() >= until {
-                // It is time for a look: whoever wants another one from now on may ask.
-                tick.wanted.store(false, Ordering::Relaxed);
-            }
         }
     }
 
@@ -160,10 +152,12 @@ impl<P: Program> Shared<P> {
             }
         }
         let due = self.deadline() <= now;
-        if due || outside || tick.wanted.load(Ordering::Relaxed) {
-            let interrupted = self.interrupt_one(tick);
-            if due && !interrupted {
+        let asked = tick.alarm.take_request();
+        if (due || outside || asked) && !self.interrupt_one(tick) && (due || asked) {
+            let still = due || !self.injector.is_empty();
+            if still {
                 found = Found::Grace;
+                tick.alarm.keep_request();
             }
         }
         found
@@ -183,10 +177,9 @@ impl<P: Program> Shared<P> {
     #[cold]
     pub(crate) fn hurry(&self) {
         let Some(tick) = &self.tick else { return };
-        // If nobody is known to be in a long turn, the thread shall find out. Relaxed: the alarm
-        // orders it.
-        if !self.interrupt_one(tick) && !tick.wanted.swap(true, Ordering::Relaxed) {
-            tick.alarm.rouse_for(0);
+        // If nobody is known to be in a long turn, the thread shall find out.
+        if !self.interrupt_one(tick) {
+            tick.alarm.ask();
         }
     }
 
