@@ -21,8 +21,8 @@ use listing::Listing;
 
 pub use perf::{PerfPaths, tell_perf};
 pub use sample::Running;
-pub(crate) use sampler::{SIGNAL, look_here};
 pub use sampler::{Naming, RunningHook, Sampler, enroll_thread};
+pub(crate) use sampler::{SIGNAL, look_here};
 pub use tally::{Profile, Stack};
 
 /// Whether anybody wants to know about code.
