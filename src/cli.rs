@@ -10,6 +10,7 @@ use lunatic_engine::OptLevel;
 use lunatic_host_api::Memories;
 
 use crate::profile::{ProfileArgument, profile_argument};
+use crate::project::{InitArguments, NewArguments};
 use crate::rights::Rights;
 
 const AFTER_HELP: &str = "\
@@ -20,9 +21,11 @@ Examples:
   lunatic run app.wasm --dir src::/src:ro       a directory for the program to read
   lunatic run app.wasm --allow-net connect:db.local:5432 --max-memory 64M
   lunatic test app.wasm parser                  the tests whose names contain \"parser\"
+  lunatic new hello                             a project of cargo for programs in Rust
 
 Exit codes:
   0    the program ended well, or its reader closed the pipe
+  1    (new, init) it could not be done
   2    wrong usage
   3    the module, or what it was promised (--dir, --stdin, …), is not there
   70   the runtime failed
@@ -51,6 +54,25 @@ Examples:
   lunatic test --dir fixtures --timeout 60 app.wasm parser::
 
 Exit codes: 0 all passed, 101 one failed, 2 wrong usage, 3 the module is not there";
+
+const AFTER_NEW_HELP: &str = "\
+Examples:
+  lunatic new hello && cd hello && cargo run
+  lunatic new hello --lunatic-git https://example.org/lunatic.git
+
+Exit codes: 0 made, 1 it could not be made, 2 wrong usage";
+
+const AFTER_INIT_HELP: &str = "\
+It adds two keys to .cargo/config.toml and leaves all else there as it is:
+  build.target = \"wasm32-wasip1\"
+  target.wasm32-wasip1.runner = \"lunatic run --\"
+Options for the runtime stand before the dashes: \"lunatic run --allow-net --dir data --\".
+
+Examples:
+  lunatic init            the project in the current directory
+  lunatic init --force    whatever these keys say now
+
+Exit codes: 0 it is set up, 1 it cannot be, 2 wrong usage";
 
 /// Runs programs compiled to WebAssembly as systems of lightweight processes
 #[derive(Debug, Parser)]
@@ -95,6 +117,12 @@ pub(crate) enum Command {
     /// Run the tests of a module
     #[command(after_help = AFTER_TEST_HELP)]
     Test(Box<TestArguments>),
+    /// Make a project of cargo whose programs run on lunatic
+    #[command(after_help = AFTER_NEW_HELP)]
+    New(NewArguments),
+    /// Set a project of cargo up that is there: `cargo run` and `cargo test` use lunatic
+    #[command(after_help = AFTER_INIT_HELP)]
+    Init(InitArguments),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for

@@ -9,6 +9,8 @@ use lunatic_host_api::ExitReason;
 pub(crate) enum Code {
     /// All went well.
     Success,
+    /// `new`, `init` or `cargo lunatic` could not do its work.
+    Project,
     /// Wrong usage, found out after the command line was read.
     Usage,
     /// The module cannot be loaded: unreadable, invalid, or it needs something that is not there.
@@ -33,6 +35,7 @@ impl Code {
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Success => 0,
+            Self::Project => 1,
             Self::Usage => 2,
             Self::Load => 3,
             Self::Internal => 70,

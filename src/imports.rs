@@ -1,12 +1,12 @@
 //! `lunatic imports`: everything a guest may import, from the tables that link it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use lunatic_host_api::{FunctionDoc, modules};
 
-use crate::exit_code::{Code, Failure, OrFail};
+use crate::exit_code::{Code, Failure};
+use crate::output;
 
 const INTRODUCTION: &str = "\
 # What a guest may import
@@ -58,11 +58,7 @@ compiler's affair (`-z stack-size`).
 
 /// Prints the list.
 pub(crate) fn print(markdown: bool) -> Result<ExitCode, Failure> {
-    let text = if markdown { reference() } else { list() };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
-        other => other.or_fail(Code::Internal)?,
-    }
+    output::print(&if markdown { reference() } else { list() })?;
     Ok(Code::Success.into())
 }
 

@@ -4,6 +4,7 @@
 //! own. stdout belongs to the guest; diagnostics go to stderr.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -13,12 +14,14 @@ mod cli;
 
 mod completions;
 mod imports;
+mod project;
 mod run;
 mod test;
 
 mod exit_code;
 mod grants;
 mod logging;
+mod output;
 mod profile;
 mod progress;
 mod rights;
@@ -26,10 +29,25 @@ mod stats;
 mod streams;
 
 use cli::{Cli, Command};
+use exit_code::Failure;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(rights::with_rules_attached(std::env::args_os()));
-    let result = match cli.into_command() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let result =
+        if project::is_called_by_cargo(&words) { project::cargo(words) } else { lunatic(words) };
+    result.unwrap_or_else(|error| {
+        eprintln!("lunatic: {}", one_line(&error.source));
+        error.code.into()
+    })
+}
+
+fn lunatic(words: Vec<OsString>) -> Result<ExitCode, Failure> {
+    let cli = Cli::parse_from(rights::with_rules_attached(words.into_iter()));
+    match cli.into_command() {
+        Command::Run(run) if test::is_harness(&run.arguments.module) => {
+            logging::start_for_tests(run.arguments.verbose);
+            run::run(&run)
+        }
         Command::Run(run) => {
             logging::start(run.arguments.verbose);
             run::run(&run)
@@ -38,13 +56,11 @@ fn main() -> ExitCode {
             logging::start_for_tests(arguments.run.arguments.verbose);
             test::test(&arguments)
         }
+        Command::New(arguments) => project::new(&arguments),
+        Command::Init(arguments) => project::init(&arguments),
         Command::Completions { shell } => completions::print(shell),
         Command::Imports { markdown } => imports::print(markdown),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("lunatic: {}", one_line(&error.source));
-        error.code.into()
-    })
+    }
 }
 
 /// The chain of causes; one that has been quoted already is not said again.

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::cli::{PreemptArgument, Run, RunArguments};
 use crate::exit_code::{Code, Failure, OrFail};
 use crate::profile::Profiling;
 use crate::rights::Rights;
-use crate::{progress, stats, streams};
+use crate::{output, progress, stats, streams, test};
 
 /// What the main process runs, as WASI commands have it.
 const ENTRY: &str = "_start";
@@ -34,7 +33,12 @@ pub(crate) fn run(run: &Run) -> Result<ExitCode, Failure> {
     }
     let profiling = run.arguments.profile.as_ref().map(Profiling::start).transpose();
     let profiling = profiling.or_fail(Code::Load)?;
-    let code = run_module(run, &load(&run.arguments)?)?;
+    let module = load(&run.arguments)?;
+    let code = if test::is_harness(&run.arguments.module) {
+        test::test_module(run, &module, None)?
+    } else {
+        run_module(run, &module)?
+    };
     if let Some(profiling) = profiling {
         profiling.finish(&run.arguments.module.to_string_lossy()).or_fail(Code::Internal)?;
     }
@@ -72,11 +76,7 @@ pub(crate) fn run_module(
 fn print_rights(rights: &Rights) -> Result<ExitCode, Failure> {
     let mut config = ProcessConfig::new(Stdio::inherit());
     rights.grant(&mut config).or_fail(Code::Load)?;
-    let text = rights.print(&config).or_fail(Code::Internal)?;
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        other => other.or_fail(Code::Internal)?,
-    }
+    output::print(&rights.print(&config).or_fail(Code::Internal)?)?;
     Ok(Code::Success.into())
 }
 
@@ -135,7 +135,8 @@ fn compiler(arguments: &RunArguments) -> Compiler {
         opt_level: arguments.opt_level.into(),
         ..CompilerOptions::default()
     });
-    let cache = if arguments.no_cache { None } else { cache_directory().and_then(Cache::open) };
+    let cache =
+        if arguments.no_cache { None } else { cache_directory("modules").and_then(Cache::open) };
     match cache {
         Some(cache) => compiler.with_cache(cache),
         None => compiler,
@@ -150,13 +151,13 @@ fn check_text(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `$XDG_CACHE_HOME/lunatic/modules`, or the same under `~/.cache`.
-fn cache_directory() -> Option<PathBuf> {
+/// `$XDG_CACHE_HOME/lunatic/NAME`, or the same under `~/.cache`.
+pub(crate) fn cache_directory(name: &str) -> Option<PathBuf> {
     let base = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| env::home_dir().map(|home| home.join(".cache")))?;
-    Some(base.join("lunatic").join("modules"))
+    Some(base.join("lunatic").join(name))
 }
 
 /// What the main process is given.

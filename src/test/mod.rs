@@ -9,37 +9,62 @@ mod options;
 mod panics;
 mod report;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::cli::{MemoryKind, TestArguments};
+use lunatic_engine::Module;
+
+use crate::cli::{MemoryKind, Run, TestArguments};
 use crate::exit_code::{Code, Failure, OrFail};
 use crate::run;
 use case::Selection;
 use execute::Tests;
 use options::Options;
 
-/// Runs the tests of a module. One without tests is a program with a harness of its own.
+/// Runs the tests of a module.
 pub(crate) fn test(arguments: &TestArguments) -> Result<ExitCode, Failure> {
     let module = run::load(&arguments.run.arguments)?;
-    let form = run::builder(&arguments.run.arguments)?.form();
+    test_module(&arguments.run, &module, arguments.timeout)
+}
+
+/// Whether a file is called as cargo calls what `cargo test` runs: NAME-HASH.wasm, with 16 digits.
+///
+/// A runner is told no more. `lunatic run` runs the tests of such modules, so that one runner does for
+/// `cargo run` and `cargo test`.
+pub(crate) fn is_harness(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let hash = name.and_then(|name| name.strip_suffix(".wasm")?.rsplit_once('-'));
+    hash.is_some_and(|(_, hash)| {
+        hash.len() == 16 && hash.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// Runs the tests of a module. One without tests is a program with a harness of its own.
+pub(crate) fn test_module(
+    all: &Run,
+    module: &Module,
+    timeout: Option<Duration>,
+) -> Result<ExitCode, Failure> {
+    let form = run::builder(&all.arguments)?.form();
     let image = module.make(form).or_fail(Code::Load)?;
     let cases = case::all(image.function_names());
     if cases.is_empty() {
-        return run::run_module(&arguments.run, &module);
+        return run::run_module(all, module);
     }
-    let options = Options::of(arguments)?;
+    let options = Options::of(&all.arguments, timeout)?;
     let selection = Selection::new(cases, &options);
     if options.list {
         report::list(&selection, &options).or_fail(Code::Internal)?;
         return Ok(Code::Success.into());
     }
-    let config = execute::config(&arguments.run)?;
-    let mut run = arguments.run.arguments.clone();
+    let config = execute::config(all)?;
+    let mut run = all.arguments.clone();
     if run.memory == MemoryKind::Auto {
         // Many nodes at once would soon have used up the address space.
         run.memory = MemoryKind::Dense;
     }
-    let tests = Tests { arguments: &run, module: &module, config, options: &options };
+    let tests = Tests { arguments: &run, module, config, options: &options };
     let passed = tests.run(&selection).or_fail(Code::Internal)?;
     Ok(if passed { Code::Success } else { Code::TestsFailed }.into())
 }

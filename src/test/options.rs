@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{ArgAction, Parser, ValueEnum};
 
-use crate::cli::{TestArguments, seconds};
+use crate::cli::{RunArguments, seconds};
 use crate::exit_code::{Code, Failure, OrFail};
 
 /// Tests that run at once, unless told otherwise. Most of them wait for something, and each has
@@ -102,9 +102,9 @@ pub(super) enum Color {
 impl Options {
     /// Reads the words behind the module, and what the environment adds; ends the program with a
     /// word of its own if they are wrong.
-    pub(super) fn of(arguments: &TestArguments) -> Result<Self, Failure> {
-        let mut options = Self::parse_from(&arguments.run.arguments.args);
-        options.timeout = options.timeout.or(arguments.timeout);
+    pub(super) fn of(run: &RunArguments, timeout: Option<Duration>) -> Result<Self, Failure> {
+        let mut options = Self::parse_from(&run.args);
+        options.timeout = options.timeout.or(timeout);
         options.nocapture |= std::env::var("RUST_TEST_NOCAPTURE").is_ok_and(|value| value != "0");
         if let (None, Ok(value)) = (options.test_threads, std::env::var("RUST_TEST_THREADS")) {
             let threads = value
