@@ -153,9 +153,10 @@ impl<P: Program> Shared<P> {
         }
         let due = self.deadline() <= now;
         let asked = tick.alarm.take_request();
-        if (due || outside || asked) && !self.interrupt_one(tick) && (due || asked) {
-            let still = due || !self.injector.is_empty();
-            if still {
+        if due || outside || asked {
+            let made_room = self.interrupt_one(tick);
+            let owed = due || asked && !self.injector.is_empty();
+            if owed && !made_room {
                 found = Found::Grace;
                 tick.alarm.keep_request();
             }
