@@ -4,7 +4,8 @@
 //! *place* of the one who waits. Protocol: [`enter`](Driver::enter), [`wait`](Driver::wait), as often as
 //! one likes, [`leave`](Driver::leave). A worker that falls asleep in the place is woken by
 //! [`interrupt`](Driver::interrupt) (`park/parker.rs`), a busy one takes a glance now and then. That
-//! news is not left lying while all workers compute, the driver sees to by itself.
+//! news is not left lying while all workers compute, the driver sees to by itself, sooner if it is told
+//! that they do ([`all_busy`](Driver::all_busy)).
 
 use crate::Pid;
 use std::time::Duration;
@@ -23,4 +24,7 @@ pub trait Driver: Send + Sync {
 
     /// Ends the present wait, or the next.
     fn interrupt(&self);
+
+    /// All workers are in long turns: none is about to take the place.
+    fn all_busy(&self) {}
 }

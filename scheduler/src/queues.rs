@@ -154,6 +154,20 @@ impl<T: Copy> Queues<T> {
         }
     }
 
+    /// To the front if nobody is there, else to the back: one that is ready for a reason from outside.
+    pub(crate) fn push_soon(&self, item: T) -> Pushed {
+        match self.next.take() {
+            None => {
+                self.next.set(Some(item));
+                Pushed::Hidden
+            }
+            first => {
+                self.next.set(first);
+                self.push_ready(item)
+            }
+        }
+    }
+
     /// One that has not begun.
     #[inline]
     pub(crate) fn push_fresh(&self, item: T) -> Pushed {
@@ -248,6 +262,15 @@ mod tests {
             turns += 1;
         }
         assert!(turns <= 2 * NEXT_RUNS * FRESH_RUNS, "{turns}");
+    }
+
+    #[test]
+    fn of_those_ready_from_outside_the_first_goes_ahead_and_stays_first() {
+        let (queues, injector) = (Queues::new(), Injector::new());
+        assert_eq!(queues.push_ready(1), Pushed::Visible);
+        assert_eq!(queues.push_soon(2), Pushed::Hidden);
+        assert_eq!(queues.push_soon(3), Pushed::Visible);
+        assert_eq!(drain(&queues, &injector), [2, 1, 3]);
     }
 
     #[test]

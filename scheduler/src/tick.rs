@@ -128,17 +128,22 @@ impl<P: Program> Shared<P> {
         let closing = self.closing.requested();
         let outside = !self.injector.is_empty();
         let mut found = Found::Calm;
+        let mut all_long = true;
         for (id, seen) in seen.iter_mut().enumerate() {
             let beat = &self.beats[id];
             let turn = beat.turn();
             if turn != seen.turn {
                 *seen = Seen { turn, since: now };
             }
-            let Some(running) = beat.running() else { continue };
+            let Some(running) = beat.running() else {
+                all_long = false;
+                continue;
+            };
             // SAFETY: a worker of this runtime has put it there, and headers are never unmapped
             // while it lives. Should another process be there by now: only hints are read.
             let killed = unsafe { Slot::<P>::from_pointer(running.cast()) }.is_killed();
             let age = now - seen.since;
+            all_long &= age >= GRACE;
             let waiting = outside || beat.hides() || !self.thieves[id].is_empty();
             if closing || killed || waiting && age >= slice {
                 self.interrupt(tick, id);
@@ -150,6 +155,9 @@ impl<P: Program> Shared<P> {
             if closing || killed || waiting {
                 found = Found::Waiting;
             }
+        }
+        if let Some(driver) = self.driver.as_deref().filter(|_| all_long) {
+            driver.all_busy();
         }
         let due = self.deadline() <= now;
         let asked = tick.alarm.take_request();

@@ -473,7 +473,7 @@ impl<P: Program> Core<P> {
         for pid in self.reported.borrow_mut().drain(..) {
             let Some(slot) = self.shared().slots.lookup(pid) else { continue };
             if slot.header().state.wake(pid.generation()) == Signal::Enqueue {
-                self.tell(self.queues.push_yielded(slot));
+                self.tell(self.queues.push_soon(slot));
                 queued = true;
             }
         }
