@@ -56,6 +56,9 @@ compiler's affair (`-z stack-size`).
 **Tests.** `lunatic test` runs each export whose name begins with `#lunatic_test_`; see its `--help`.
 ";
 
+/// What is not as the older Lunatic has it, behind the conventions.
+const DIFFERENCES: &str = include_str!("imports/differences.md");
+
 /// Prints the list.
 pub(crate) fn print(markdown: bool) -> Result<ExitCode, Failure> {
     output::print(&if markdown { reference() } else { list() })?;
@@ -74,7 +77,7 @@ fn list() -> String {
 }
 
 fn reference() -> String {
-    let mut text = INTRODUCTION.to_string();
+    let mut text = format!("{INTRODUCTION}{DIFFERENCES}");
     let mut last = "";
     for module in modules() {
         // One interface may be described in several parts.

@@ -22,11 +22,6 @@ host_functions! {
     ///
     /// What a process may connect to and listen on its configuration says (`--allow-net`); other
     /// attempts are answered with an error.
-    ///
-    /// Lunatic 0.13 differs: there `tcp_peek` read, a timeout was about a part of a call, a failed TLS
-    /// handshake ended the server, certificates and keys had to be one PKCS#8 pair, and a process might
-    /// talk to everybody. Where it left no error id with 9027 (`resolve`, `tcp_connect`, `tls_connect`),
-    /// there is one here, as guests take the number for one. `TCP_NODELAY` is set here.
     pub(crate) MODULE: "lunatic::networking";
 
     /// Looks a name up, as `HOST:PORT`; an address in the place of the host needs no looking up. 0: the
