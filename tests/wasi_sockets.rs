@@ -2,57 +2,12 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use support::server::{Server, ask, ask_for_much};
 use support::{guest, lunatic};
-
-/// A guest that listens.
-struct Server {
-    child: Child,
-    address: String,
-    stdout: BufReader<std::process::ChildStdout>,
-    /// Kept open: who writes to it would be told otherwise.
-    _stderr: BufReader<std::process::ChildStderr>,
-}
-
-impl Server {
-    /// Starts the guest; `-v` makes the runtime say which port it was given.
-    fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary was built");
-        let mut stderr = BufReader::new(child.stderr.take().expect("it is a pipe"));
-        let stdout = BufReader::new(child.stdout.take().expect("it is a pipe"));
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            let count = stderr.read_line(&mut line).expect("text");
-            assert!(count > 0, "it has said nothing of where it listens");
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                break rest.split(',').next().expect("a first part").to_string();
-            }
-        };
-        Self { child, address, stdout, _stderr: stderr }
-    }
-
-    fn connect(&self) -> TcpStream {
-        TcpStream::connect(&self.address).expect("it listens")
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("text");
-        line.trim_end().to_string()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn command(guest: std::path::PathBuf, workers: &str, args: &[&str]) -> Command {
     let mut command = lunatic();
@@ -61,36 +16,16 @@ fn command(guest: std::path::PathBuf, workers: &str, args: &[&str]) -> Command {
     command
 }
 
-fn ask(connection: &mut TcpStream, text: &str) -> String {
-    connection.write_all(text.as_bytes()).expect("it reads");
-    let mut answer = vec![0; text.len()];
-    connection.read_exact(&mut answer).expect("it answers");
-    String::from_utf8(answer).expect("what was sent was text")
-}
-
 #[test]
 fn one_process_serves_one_connection_after_the_other() {
     let Some(guest) = guest("tcp_echo") else { return };
-    let mut server = Server::start(command(guest, "1", &[]));
+    let mut server = Server::that_was_given_a_socket(command(guest, "1", &[]));
     assert_eq!(server.line(), "ready");
     for round in 0..20 {
         let mut connection = server.connect();
-        let text = format!("hello {round}");
-        assert_eq!(ask(&mut connection, &text), text);
+        ask(&mut connection, format!("hello {round}").as_bytes());
     }
-    // Much, in both directions at once: it has to wait for room, too.
-    let mut connection = server.connect();
-    let data: Vec<u8> = (0..5_000_000u32).map(|number| number as u8).collect();
-    let mut writer = connection.try_clone().expect("it can be");
-    let sent = data.clone();
-    let writing = std::thread::spawn(move || {
-        writer.write_all(&sent).expect("it reads");
-        writer.shutdown(Shutdown::Write).expect("it is open");
-    });
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).expect("it answers");
-    writing.join().expect("it only writes");
-    assert!(answer == data, "{} bytes came back", answer.len());
+    ask_for_much(server.connect());
     ask_to_quit(server);
 }
 
@@ -104,14 +39,13 @@ fn ask_to_quit(mut server: Server) {
 fn many_processes_share_a_listening_socket() {
     const SERVERS: usize = 50;
     let Some(guest) = guest("tcp_echo") else { return };
-    let mut server = Server::start(command(guest, "2", &[&SERVERS.to_string()]));
+    let mut server = Server::that_was_given_a_socket(command(guest, "2", &[&SERVERS.to_string()]));
     assert_eq!(server.line(), "ready");
     for _ in 0..3 {
         // All at once: each is held by a process of its own.
         let mut connections: Vec<TcpStream> = (0..SERVERS).map(|_| server.connect()).collect();
         for (number, connection) in connections.iter_mut().enumerate() {
-            let text = format!("number {number}");
-            assert_eq!(ask(connection, &text), text);
+            ask(connection, format!("number {number}").as_bytes());
         }
     }
 }
@@ -119,7 +53,7 @@ fn many_processes_share_a_listening_socket() {
 #[test]
 fn one_who_waits_for_connections_costs_no_time() {
     let Some(guest) = guest("tcp_echo") else { return };
-    let mut server = Server::start(command(guest, "2", &["10"]));
+    let mut server = Server::that_was_given_a_socket(command(guest, "2", &["10"]));
     assert_eq!(server.line(), "ready");
     let used = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.child.id()));
@@ -127,7 +61,7 @@ fn one_who_waits_for_connections_costs_no_time() {
         let fields: Vec<&str> = stat.rsplit(')').next().expect("a rest").split(' ').collect();
         fields[12].parse::<u64>().expect("ticks") + fields[13].parse::<u64>().expect("ticks")
     };
-    assert_eq!(ask(&mut server.connect(), "x"), "x");
+    ask(server.connect(), b"x");
     let before = used();
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(used() - before <= 5, "it spins while nothing comes");
@@ -137,8 +71,8 @@ fn one_who_waits_for_connections_costs_no_time() {
 #[test]
 fn calls_on_sockets_answer_as_specified() {
     let Some(guest) = guest("wasi_calls") else { return };
-    let mut server = Server::start(command(guest, "1", &[]));
-    let mut stdin = server.child.stdin.take().expect("it is a pipe");
+    let mut server = Server::that_was_given_a_socket(command(guest, "1", &[]));
+    let mut stdin = server.stdin();
     let mut call = |server: &mut Server, call: &str| {
         writeln!(stdin, "{call}").expect("it reads");
         server.line()
