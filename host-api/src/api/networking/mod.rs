@@ -18,7 +18,7 @@ use std::task::Poll;
 use super::message::TIMEOUT;
 use crate::bind::{Call, Fault};
 use crate::memory::{GuestMemory, Ptr};
-use crate::net::{Addresses, Failure, SCRATCH_BYTES};
+use crate::net::{Addresses, Failure, SCRATCH_BYTES, with_scratch};
 use crate::ready::{Interest, Source, Standing, Tried};
 use crate::resources::Kind;
 
@@ -126,6 +126,26 @@ impl Call<'_, '_> {
                 Err(error) => return Ok(Some(Ended::Failed(error.into()))),
             }
         }
+    }
+
+    /// Fills a guest's buffer with what attempts give, as far as one call goes; how many bytes.
+    fn fill(
+        &mut self,
+        (buffer, len): (Ptr, u32),
+        timeout: u64,
+        place: (&impl AsFd, &Arc<Source>),
+        attempt: impl Fn(&mut [u8]) -> io::Result<Tried<usize>>,
+    ) -> Result<Option<Ended<usize>>, Fault> {
+        self.until_done(timeout, place, Interest::Read, |call| {
+            with_scratch(|scratch| {
+                let scratch = &mut scratch[..room(len)];
+                let tried = attempt(scratch);
+                if let Ok(Tried::Done(bytes)) = tried {
+                    call.memory.write(buffer, &scratch[..bytes])?;
+                }
+                Ok(tried)
+            })
+        })
     }
 
     /// The answer of a read or write: how many bytes, an error id, or that the time has passed.

@@ -7,14 +7,14 @@ use std::task::Poll;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
-use super::{AddressAt, Ended, SYSTEM_CALL, gather, poll, room};
+use super::{AddressAt, Ended, SYSTEM_CALL, gather, poll};
 use crate::api::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
 use crate::memory::Ptr;
 use crate::net::{
     Addresses, Connecting, Failure, Listener, Pending, Socket, TcpStream, with_scratch,
 };
-use crate::ready::{Interest, Tried};
+use crate::ready::Interest;
 
 /// How long an accept that finds no room for another open file takes to say so: a server that asks
 /// again at once shall not spin. By feel.
@@ -398,15 +398,8 @@ fn read(
     let timeouts = &stream.timeouts;
     let timeout = if peek { timeouts.peek.get() } else { timeouts.read.get() };
     let place = (&**stream, &stream.source);
-    let ended = call.until_done(timeout, place, Interest::Read, |call| {
-        with_scratch(|scratch| {
-            let scratch = &mut scratch[..room(len)];
-            let tried: rustix::io::Result<Tried<usize>> = stream.receive(scratch, peek);
-            if let Ok(Tried::Done(bytes)) = tried {
-                call.memory.write(buffer, &scratch[..bytes])?;
-            }
-            Ok(tried.map_err(Into::into))
-        })
+    let ended = call.fill((buffer, len), timeout, place, |into| {
+        stream.receive(into, peek).map_err(Into::into)
     })?;
     ended.map(|ended| call.answer(count, "cannot read from a stream", ended)).transpose()
 }

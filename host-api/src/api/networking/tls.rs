@@ -1,12 +1,11 @@
 //! TLS: listeners and streams.
 
-use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 
 use super::dns::{LookupError, look_up};
 use super::tcp::{Paused, bind, connect_to, pause};
-use super::{AddressAt, Ended, SYSTEM_CALL, gather, poll, room};
+use super::{AddressAt, Ended, SYSTEM_CALL, gather, poll};
 use crate::api::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
 use crate::memory::{GuestMemory, Ptr};
@@ -424,17 +423,10 @@ fn read(
     let stream = call.shared::<TlsStream>(id)?;
     call.state.charge(SYSTEM_CALL);
     let (timeout, place) = (stream.timeouts.read.get(), (&**stream, &stream.source));
-    let ended = call.until_done(timeout, place, Interest::Read, |call| {
-        with_scratch(|scratch| {
-            let scratch = &mut scratch[..room(len)];
-            let tried: io::Result<Tried<usize>> = stream.read(scratch);
-            if let Ok(Tried::Done(bytes)) = tried {
-                call.state.charge(bytes as i64);
-                call.memory.write(buffer, &scratch[..bytes])?;
-            }
-            Ok(tried)
-        })
-    })?;
+    let ended = call.fill((buffer, len), timeout, place, |into| stream.read(into))?;
+    if let Some(Ended::Done(bytes)) = ended {
+        call.state.charge(bytes as i64); // they were deciphered
+    }
     ended.map(|ended| call.answer(count, "cannot read from a TLS stream", ended)).transpose()
 }
 
