@@ -155,6 +155,14 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) processes_max: Option<NonZeroUsize>,
 
+    /// Most memory that the runtime holds for all processes beside their own: messages, resources
+    ///
+    /// Bytes, or with K, M or G. Beyond it the process that holds most ends, or the one that has filled
+    /// its mailbox. [default: a quarter of the machine's memory, or of the
+    /// control group's]
+    #[arg(long, value_name = "SIZE", value_parser = crate::rights::size)]
+    pub(crate) max_host_memory: Option<u64>,
+
     /// How processes are kept inside of their memories
     ///
     /// Code for guarded memories is faster, but each takes 8 GiB of address space, so there are at

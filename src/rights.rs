@@ -87,6 +87,12 @@ pub(crate) struct Rights {
     #[arg(long, value_name = "N[:block|drop|kill]")]
     max_mailbox: Option<Mailbox>,
 
+    /// Most bytes of messages that wait for a process; then the same becomes of one more
+    ///
+    /// A mailbox takes messages as long as those in it take fewer, each with its envelope.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_mailbox_bytes: Option<u64>,
+
     /// Largest message between processes: bytes, or with K, M or G [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_message: Option<u64>,
@@ -174,6 +180,8 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_mailbox: Option<Amount>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_mailbox_bytes: Option<Amount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_message: Option<Amount>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     env_inherit: bool,
@@ -242,6 +250,7 @@ impl Rights {
         self.max_descriptors = other.max_descriptors.or(self.max_descriptors);
         self.max_stack = other.max_stack.or(self.max_stack);
         self.max_mailbox = other.max_mailbox.or(self.max_mailbox);
+        self.max_mailbox_bytes = other.max_mailbox_bytes.or(self.max_mailbox_bytes);
         self.max_message = other.max_message.or(self.max_message);
         self.print_rights = other.print_rights;
         self
@@ -257,6 +266,7 @@ impl Rights {
             Limit::Descriptors => self.max_descriptors,
             Limit::Stack => self.max_stack,
             Limit::Mailbox => self.max_mailbox.map(|mailbox| mailbox.messages),
+            Limit::MailboxBytes => self.max_mailbox_bytes,
         }
     }
 
@@ -326,6 +336,7 @@ impl Rights {
                 let mailbox = Mailbox { messages, overflow: config.mailbox_overflow };
                 Amount::Text(mailbox.to_string())
             }),
+            max_mailbox_bytes: some(Limit::MailboxBytes).map(Amount::Bytes),
             max_message: some(Limit::Message).map(Amount::Bytes),
             env_inherit: false,
             env: config.env.iter().cloned().collect(),
@@ -352,7 +363,7 @@ fn read(path: &Path) -> anyhow::Result<File> {
 }
 
 /// What a file may say.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "dir",
     "listen",
     "allow-net",
@@ -366,6 +377,7 @@ const KEYS: [&str; 14] = [
     "max-descriptors",
     "max-stack",
     "max-mailbox",
+    "max-mailbox-bytes",
     "max-message",
 ];
 
@@ -404,6 +416,7 @@ impl File {
                 .max_mailbox
                 .map(|amount| amount.text().parse().map_err(text("max-mailbox")))
                 .transpose()?,
+            max_mailbox_bytes: bytes("max-mailbox-bytes", self.max_mailbox_bytes)?,
             max_message: bytes("max-message", self.max_message)?,
             config: None,
             print_rights: false,
@@ -430,7 +443,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// Bytes, with an optional binary unit.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = match text.char_indices().next_back() {
         Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
         Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),

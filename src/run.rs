@@ -187,6 +187,9 @@ pub(crate) fn builder(arguments: &RunArguments) -> Result<NodeBuilder, Failure> 
     if let Some(processes) = arguments.processes_max {
         builder = builder.processes_max(processes.get());
     }
+    if let Some(bytes) = arguments.max_host_memory {
+        builder = builder.host_memory_max(bytes);
+    }
     if arguments.without_guard_marks {
         builder = builder.without_guard_marks();
     }

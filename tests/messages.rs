@@ -225,3 +225,33 @@ fn too_many_tags_trap() {
         run_wat(&program("", &call(count))).expect(134).says(&["tags"]);
     }
 }
+
+#[test]
+fn a_long_message_is_copied_in_parts_and_is_the_same() {
+    let body = "(local $at i32) (local $sum i64)
+      (drop (memory.grow (i32.const 200)))
+      (loop $fill
+        (i32.store (i32.add (local.get $at) (i32.const 4096))
+          (i32.mul (local.get $at) (i32.const -1640531527)))
+        (local.set $at (i32.add (local.get $at) (i32.const 4)))
+        (br_if $fill (i32.lt_u (local.get $at) (i32.const 5000000))))
+      (call $create (i64.const 0) (i64.const 0))
+      (call $say32 (call $write (i32.const 4096) (i32.const 5000000)))
+      (call $say32 (call $write (i32.const 4096) (i32.const 5000000)))
+      (drop (call $send_raw (call $self)))
+      (if (call $receive (i32.const 0) (i32.const 0) (i64.const 0)) (then unreachable))
+      (call $seek (i64.const 5000000))
+      (call $say32 (call $read (i32.const 6000000) (i32.const 7000000)))
+      (local.set $at (i32.const 0))
+      (loop $compare
+        (if (i32.ne (i32.load (i32.add (local.get $at) (i32.const 6000000)))
+              (i32.mul (local.get $at) (i32.const -1640531527)))
+          (then unreachable))
+        (local.set $at (i32.add (local.get $at) (i32.const 4)))
+        (br_if $compare (i32.lt_u (local.get $at) (i32.const 3000000))))
+      (call $say32 (call $read (i32.const 6000000) (i32.const 7000000)))";
+    let text = program("", body);
+    run_wat_with(&["--max-message=8000000"], &text)
+        .expect_quiet_success()
+        .prints(&[5_000_000, 3_000_000, 3_000_000, 0]);
+}

@@ -100,7 +100,10 @@ fn too_many_timers_at_once_end_the_process() {
         "(call $create (i64.const 0) (i64.const 0))
          (drop (call $send_after (call $self) (i64.const 100000000)))",
     );
-    run_wat(&guest("", &body)).expect(134).says(&["send_after", "its limit"]);
+    run_wat(&guest("", &body)).expect(134).says(&["send_after", "the most there can be"]);
+    run_wat_with(&["--max-resources=1000"], &guest("", &body))
+        .expect(134)
+        .says(&["send_after", "1000 resources, its limit"]);
 }
 
 #[test]

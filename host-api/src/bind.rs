@@ -267,7 +267,7 @@ pub(crate) unsafe fn run_short<A: Answer>(
             // SAFETY: forwards the caller's promise; nothing suspends, as the answer does not wait.
             unsafe { step_here(vmctx, owner, &function) }
         };
-        if !A::WAITS && matches!(next, Next::Park) {
+        if !A::WAITS && matches!(next, Next::Park | Next::Yield) {
             // Where suspending is provided for.
             // SAFETY: forwards the caller's promise.
             return unsafe { run(vmctx, name, &function) };
@@ -432,6 +432,7 @@ unsafe fn step<A: Answer>(
         Ok(Poll::Pending) if state.wait.yields => Next::Yield,
         Ok(Poll::Pending) if state.away.wants_guest() => Next::Visit,
         Ok(Poll::Pending) => Next::Park,
+        Ok(Poll::Ready(Err(fault))) if fault.is_wait() && state.wait.yields => Next::Yield,
         Ok(Poll::Ready(Err(fault))) if fault.is_wait() => Next::Park,
         Ok(Poll::Ready(Err(fault))) => Next::Leave(Cause::Fault(fault)),
         Err(panic) => Next::Leave(Cause::Panic(panic)),

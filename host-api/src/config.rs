@@ -76,6 +76,8 @@ pub struct ProcessConfig {
     pub stack_bytes_max: Option<usize>,
     /// Most messages that may wait for it. Default: any number.
     pub mailbox_max: Option<u32>,
+    /// No more messages come while those that wait for it take so many bytes. Default: any number.
+    pub mailbox_bytes_max: Option<u64>,
     /// What becomes of one more. Default: its sender waits.
     pub mailbox_overflow: Overflow,
     /// Most bytes of a message, 4 GiB at most; the guest is told that a longer one is too large.
@@ -115,6 +117,7 @@ impl ProcessConfig {
             children_max: None,
             stack_bytes_max: None,
             mailbox_max: None,
+            mailbox_bytes_max: None,
             mailbox_overflow: Overflow::Block,
             message_bytes_max: MESSAGE_BYTES_MAX,
             descriptors_max: DESCRIPTORS_MAX,
@@ -126,7 +129,10 @@ impl ProcessConfig {
     /// What the scheduler sees to.
     pub(crate) fn bounds(&self) -> Bounds {
         let mark = self.mailbox_overflow as u8;
-        let mailbox = self.mailbox_max.map(|messages| MailboxLimit { messages, mark });
+        let mailbox = (self.mailbox_max.is_some() || self.mailbox_bytes_max.is_some()).then(|| {
+            let messages = self.mailbox_max.unwrap_or(MailboxLimit::MOST);
+            MailboxLimit { messages, bytes: self.mailbox_bytes_max, mark }
+        });
         Bounds { mailbox, stack_bytes: self.stack_bytes_max, watched: false }
     }
 
@@ -139,6 +145,7 @@ impl ProcessConfig {
             children_max: self.children_max,
             stack_bytes_max: self.stack_bytes_max,
             mailbox_max: self.mailbox_max,
+            mailbox_bytes_max: self.mailbox_bytes_max,
             mailbox_overflow: self.mailbox_overflow,
             message_bytes_max: self.message_bytes_max,
             descriptors_max: self.descriptors_max,

@@ -49,9 +49,9 @@ pub enum ExitReason {
     },
     /// It needed more memory than it may have, where no error could be answered.
     OutOfMemory {
-        /// Of what: "bytes of messages that it has not received" and the like.
-        what: &'static str,
-        /// How much it may have.
+        /// Of what.
+        of: Shortage,
+        /// How many bytes there may be.
         limit: u64,
     },
     /// It has used up its fuel.
@@ -87,6 +87,25 @@ pub enum ExitReason {
     /// There was no such process, or it had ended before it was linked or monitored. No process ends
     /// for this reason; those who ask about one get it as an answer.
     NoProcess,
+}
+
+/// What a process has had too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// Bytes of messages that waited for it, and its configuration says that it ends then.
+    Mailbox,
+    /// Memory of the host, which may hold the limit for all processes: it held the most.
+    Host {
+        /// How many bytes.
+        held: u64,
+    },
+    /// The same: it has filled the mailbox of the process for which the host held the most.
+    Flood {
+        /// That process.
+        to: Pid,
+        /// How many bytes were held for it.
+        held: u64,
+    },
 }
 
 /// The first end in a chain of links.
@@ -202,9 +221,22 @@ impl fmt::Display for ExitReason {
             Self::Linked { with, cause } => {
                 write!(f, "died with its link, process {with}, after {cause}")
             }
-            Self::OutOfMemory { what, limit } => {
-                write!(f, "ran out of memory: it may have {limit} {what}")
-            }
+            Self::OutOfMemory { of, limit } => match of {
+                Shortage::Mailbox => {
+                    write!(f, "ended because more than {limit} bytes of messages waited for it")
+                }
+                Shortage::Host { held } => write!(
+                    f,
+                    "ran out of host memory: {held} bytes of messages and resources were held for it, \
+                     the most of all, and all processes together may have {limit} (--max-host-memory)"
+                ),
+                Shortage::Flood { to, held } => write!(
+                    f,
+                    "ran out of host memory: it has sent most of the {held} bytes of messages that \
+                     wait for process {to}, and all processes together may have {limit} \
+                     (--max-host-memory)"
+                ),
+            },
             Self::OutOfFuel { limit } => write!(f, "has used up its fuel of {limit} units"),
             Self::StackOverflow { limit, .. } => {
                 write!(f, "trapped: {}", describe(TrapCode::StackOverflow))?;

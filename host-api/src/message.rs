@@ -10,12 +10,14 @@ use lunatic_scheduler::{Envelope, Pid, Worker};
 use crate::api::seed::ends::End;
 use crate::api::seed::numbered::Both;
 use crate::exit::Cause;
+use crate::held;
 use crate::kept::Kept;
 use crate::modules::Loaded;
 use crate::net::{Listener, TcpStream, TlsStream, UdpSocket};
 use crate::node::NodeInner;
 use crate::payload::Payload;
 use crate::process::ProcessState;
+use crate::warden::ENVELOPE_BYTES;
 
 /// A message in the allocation that it is sent in. Processes hand the envelope on: who answers a
 /// message writes the answer into the envelope it came in.
@@ -40,6 +42,24 @@ struct Extras {
     notice: Option<Notice>,
 }
 
+impl Extras {
+    fn bytes(&self) -> usize {
+        self.resources.capacity() * size_of::<Option<Resource>>()
+    }
+}
+
+impl Drop for Extras {
+    fn drop(&mut self) {
+        held::sub(self.bytes());
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        held::sub(ENVELOPE_BYTES);
+    }
+}
+
 /// News of an end, for who has linked or monitored the process.
 #[derive(Debug)]
 pub(crate) struct Notice {
@@ -61,6 +81,7 @@ pub(crate) enum Tie {
 
 impl Message {
     fn new() -> Self {
+        held::add(ENVELOPE_BYTES);
         Self { tag: 0, data: Payload::default(), extras: None }
     }
 
@@ -80,6 +101,20 @@ impl Message {
     /// What the guest attached.
     pub(crate) fn resources(&mut self) -> &mut Vec<Option<Resource>> {
         &mut self.extras.get_or_insert_default().resources
+    }
+
+    /// Attaches something.
+    pub(crate) fn attach(&mut self, resource: Resource) {
+        let resources = self.resources();
+        let before = resources.capacity();
+        resources.push(Some(resource));
+        held::add((resources.capacity() - before) * size_of::<Option<Resource>>());
+    }
+
+    /// What it takes beside its envelope.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.heap_bytes() + self.extras.as_ref().map_or(0, |extras| extras.bytes())
     }
 
     /// How many there are.

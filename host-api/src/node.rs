@@ -18,17 +18,20 @@ use parking_lot::Mutex;
 use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
 use crate::forms::{FormsInMaking, ModuleRef};
+use crate::held;
 use crate::kept::Kept;
 use crate::memories::Memories;
 use crate::metrics::Metrics;
 use crate::modules::Modules;
 use crate::net::Lookups;
+use crate::os;
 use crate::process::{Entry, PREEMPT_HOOKS, Params, ProcessState, Start};
 use crate::ready::Reactor;
 use crate::registry::Registry;
 use crate::stats::Observer;
 use crate::stdio::Host;
 use crate::ties::Ties;
+use crate::warden::{self, LargeChannels};
 
 /// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
 const REPORTS_MAX: usize = 20;
@@ -55,6 +58,12 @@ pub enum RunError {
          raise the limits"
     )]
     NoGuardedMemory,
+    /// No thread to see to what guests have the host hold.
+    #[error("cannot start the warden thread: {source}")]
+    Warden {
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// The module cannot be compiled for the process.
     #[error("cannot compile the module for the process: {0}")]
     Form(#[from] FormError),
@@ -70,6 +79,7 @@ pub struct NodeBuilder {
     compiler: Compiler,
     preempt: Preempt,
     tick: Duration,
+    host_memory_max: u64,
 }
 
 /// How a process that runs for long is made to let others run.
@@ -125,6 +135,7 @@ impl NodeBuilder {
             compiler: Compiler::default(),
             preempt: Preempt::Fuel,
             tick: Self::TICK,
+            host_memory_max: os::memory_bytes().map_or(u64::MAX, |bytes| bytes / 4),
         };
         new.preempt(Preempt::default())
     }
@@ -159,6 +170,17 @@ impl NodeBuilder {
     #[must_use]
     pub fn slice(mut self, reductions: i64) -> Self {
         self.slice = reductions;
+        self
+    }
+
+    /// Most bytes that the host may hold for all processes beside their linear memories: messages, and
+    /// what stands for resources. Whoever holds most beyond it ends. It is the whole program's: of
+    /// several nodes in it the latest says it. Default: a quarter of the machine's memory, or of what
+    /// the control group leaves of it. The rest is for the memories that messages are written from and
+    /// read to.
+    #[must_use]
+    pub fn host_memory_max(mut self, bytes: u64) -> Self {
+        self.host_memory_max = bytes;
         self
     }
 
@@ -228,6 +250,7 @@ impl NodeBuilder {
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
             channel_numbers: AtomicU32::new(1),
+            large_channels: LargeChannels::default(),
         });
         crate::profile::node_started(&node);
         let mut scheduler = self.scheduler;
@@ -245,6 +268,8 @@ impl NodeBuilder {
         let runtime = Runtime::start(&scheduler)?;
         let known = node.handle.set(runtime.handle().clone());
         assert!(known.is_ok(), "the handle is set once, here");
+        held::set_max(self.host_memory_max);
+        warden::mind(&node).map_err(|source| RunError::Warden { source })?;
         let held = Box::new(Held { node, module: OnceLock::new(), config: OnceLock::new() });
         Ok(Node { runtime, held })
     }
@@ -368,6 +393,7 @@ pub(crate) struct NodeInner {
     reports: AtomicUsize,
     /// Counts channels of the seed era, whose numbers all processes share.
     pub(crate) channel_numbers: AtomicU32,
+    pub(crate) large_channels: LargeChannels,
 }
 
 impl std::fmt::Debug for NodeInner {

@@ -1,6 +1,7 @@
 //! The bytes of a message, and where reading goes on: in place while they are few, else on the heap.
 
 use crate::bind::Fault;
+use crate::held;
 
 /// Bytes that need no allocation of their own. With them an envelope is a block of 96 bytes for the
 /// heap, and a million that wait in a mailbox are 96 MB.
@@ -39,6 +40,11 @@ impl Payload {
     #[inline]
     pub(crate) fn expect_total(&mut self, total: usize) -> Result<(), Fault> {
         if total > INLINE_BYTES { self.reserve(total.saturating_sub(self.len())) } else { Ok(()) }
+    }
+
+    /// Makes room for so many bytes more.
+    pub(crate) fn expect_more(&mut self, more: usize) -> Result<(), Fault> {
+        self.reserve(more)
     }
 
     /// What has not been read.
@@ -84,21 +90,38 @@ impl Payload {
         self.cursor = 0;
         self.len_inline = 0;
         if self.heap.capacity() > 0 {
-            self.heap = Vec::new();
+            held::free(std::mem::take(&mut self.heap));
         }
+    }
+
+    /// Bytes on the heap.
+    #[inline]
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.heap.capacity()
     }
 
     /// Moves to the heap, if need be, with room for so many bytes more.
     #[cold]
     fn reserve(&mut self, more: usize) -> Result<(), Fault> {
         let no_memory = |_| Fault::new(format!("no memory for {more} more bytes of a message"));
-        if self.heap.capacity() == 0 {
+        let before = self.heap.capacity();
+        let reserved = if before == 0 {
             let inline = usize::from(self.len_inline);
-            self.heap.try_reserve(inline + more).map_err(no_memory)?;
-            self.heap.extend_from_slice(&self.inline[..inline]);
-            Ok(())
+            self.heap.try_reserve(inline + more).map(|()| {
+                self.heap.extend_from_slice(&self.inline[..inline]);
+            })
         } else {
-            self.heap.try_reserve(more).map_err(no_memory)
+            self.heap.try_reserve(more)
+        };
+        held::add(self.heap.capacity() - before);
+        reserved.map_err(no_memory)
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        if self.heap.capacity() > 0 {
+            held::free(std::mem::take(&mut self.heap));
         }
     }
 }

@@ -7,11 +7,13 @@
 //! A new kind is one line in `kinds!` below.
 
 use std::collections::HashMap;
+use std::collections::hash_map::IntoValues;
 use std::sync::Arc;
 
 use crate::api::timer::Delayed;
 use crate::bind::Fault;
 use crate::config::ProcessConfig;
+use crate::held::{self, RESOURCE_BYTES};
 use crate::modules::Loaded;
 use crate::net::{Addresses, Listener, Net, TcpStream, TlsListener, TlsStream, UdpSocket};
 
@@ -20,6 +22,14 @@ use crate::net::{Addresses, Listener, Net, TcpStream, TlsListener, TlsStream, Ud
 pub(crate) struct Resources {
     tables: Option<Box<Tables>>,
     open: usize,
+    /// What the messages take that wait for their time.
+    pub(crate) delayed_bytes: usize,
+}
+
+impl Drop for Resources {
+    fn drop(&mut self) {
+        held::sub(self.open * RESOURCE_BYTES);
+    }
 }
 
 /// One kind of resource.
@@ -37,6 +47,8 @@ pub(crate) struct Table<T> {
     next: u64,
     /// With so many it is time for `Resources::weed`.
     weed_at: usize,
+    /// What is left of them after the process has ended.
+    closing: Option<IntoValues<u64, T>>,
 }
 
 /// Fewer than this are not worth looking through. By feel.
@@ -44,7 +56,7 @@ const WEED_MIN: usize = 64;
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), next: 0, weed_at: WEED_MIN }
+        Self { entries: HashMap::new(), next: 0, weed_at: WEED_MIN, closing: None }
     }
 }
 
@@ -57,6 +69,15 @@ macro_rules! kinds {
             $($field: Table<$kind>,)*
             /// What the current call on a socket is at.
             net: Net,
+        }
+
+        impl Tables {
+            /// Drops so many; how many that were.
+            fn drop_some(&mut self, most: usize) -> usize {
+                let mut dropped = 0;
+                $(dropped += self.$field.drop_some(most - dropped);)*
+                dropped
+            }
         }
 
         $(impl Kind for $kind {
@@ -83,7 +104,25 @@ kinds! {
     timers: Delayed, "timer";
 }
 
+impl<T> Table<T> {
+    fn drop_some(&mut self, most: usize) -> usize {
+        if self.closing.is_none() && !self.entries.is_empty() {
+            self.closing = Some(std::mem::take(&mut self.entries).into_values());
+        }
+        self.closing.as_mut().map_or(0, |closing| closing.take(most).count())
+    }
+}
+
 impl Resources {
+    /// The process has ended: drops so many. Whether there may be more.
+    pub(crate) fn drop_some(&mut self, most: usize) -> bool {
+        let Some(tables) = &mut self.tables else { return false };
+        let dropped = tables.drop_some(most);
+        self.open -= dropped;
+        held::sub(dropped * RESOURCE_BYTES);
+        dropped == most
+    }
+
     /// Gives a resource its number. `max` is the most that the process may have, of all kinds
     /// together.
     pub(crate) fn add<T: Kind>(&mut self, resource: T, max: usize) -> Result<u64, Fault> {
@@ -99,6 +138,7 @@ impl Resources {
         table.next += 1;
         table.entries.insert(id, resource);
         self.open += 1;
+        held::add(RESOURCE_BYTES);
         Ok(id)
     }
 
@@ -122,6 +162,7 @@ impl Resources {
         let taken = tables.and_then(|tables| T::table_mut(tables).entries.remove(&id));
         let taken = taken.ok_or_else(|| unknown::<T>(id))?;
         self.open -= 1;
+        held::sub(RESOURCE_BYTES);
         Ok(taken)
     }
 
@@ -143,6 +184,16 @@ impl Resources {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// How many of one kind there are.
+    pub(crate) fn count<T: Kind>(&self) -> usize {
+        self.tables.as_deref().map_or(0, |tables| T::table(tables).entries.len())
+    }
+
     /// Whether so many more could be added.
     pub(crate) fn has_room_for(&self, more: usize, max: usize) -> bool {
         self.open.saturating_add(more) <= max
@@ -157,7 +208,9 @@ impl Resources {
         if before >= table.weed_at {
             table.entries.retain(|_, resource| is_alive(resource));
             table.weed_at = (2 * table.entries.len()).max(WEED_MIN);
-            self.open -= before - table.entries.len();
+            let gone = before - table.entries.len();
+            self.open -= gone;
+            held::sub(gone * RESOURCE_BYTES);
         }
     }
 }

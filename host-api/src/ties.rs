@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lunatic_scheduler::{Pid, Worker};
+use lunatic_scheduler::{Handle, Pid, Worker};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::bind::Fault;
@@ -381,6 +381,21 @@ impl Ties {
         }
         books.entry(pid).or_default().kill(worker, pid, reason);
         true
+    }
+
+    /// The same, by a thread that is no worker.
+    pub(crate) fn kill_from_outside(
+        &self,
+        handle: &Handle<ProcessState>,
+        pid: Pid,
+        reason: ExitReason,
+    ) -> bool {
+        let mut books = self.books(pid);
+        if !handle.watch(pid) {
+            return false;
+        }
+        books.entry(pid).or_default().killed.get_or_insert_with(|| Box::new(reason));
+        handle.kill(pid)
     }
 
     /// Whether a process may have one more name.

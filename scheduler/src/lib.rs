@@ -23,6 +23,7 @@ mod arena;
 mod beat;
 mod current;
 mod envelopes;
+mod held;
 mod pool;
 mod prefetch;
 mod process;
@@ -49,6 +50,7 @@ pub use corosensei::trap::TrapHandlerRegs;
 pub use counters::{Counters, OWN_COUNTERS};
 pub use current::{FiberBounds, Turn, current_fiber, current_turn, note_interruption};
 pub use driver::Driver;
+pub use held::Holder;
 pub use mailbox::{Envelope, Found};
 pub use pid::Pid;
 pub use pool::SpawnError;
@@ -79,6 +81,17 @@ pub unsafe trait Program: Sized + Send + 'static {
     /// dropped.
     fn run(process: Process<Self>);
 
+    /// Bytes that a message takes beside its envelope. Asked when it is sent, and it stays so until it
+    /// is received.
+    fn message_bytes(_message: &Self::Message) -> usize {
+        0
+    }
+
+    /// What becomes of a delayed message that finds no room in a mailbox with this mark.
+    fn when_full(_mark: u8) -> WhenFull {
+        WhenFull::Wait
+    }
+
     /// Called once for each process after its body has ended in any way and before its slot is
     /// reused, on a worker's own stack; then the program is dropped. At shutdown the last worker
     /// calls it. A panic in here is logged and contained. `watched`: somebody has called
@@ -91,6 +104,17 @@ pub unsafe trait Program: Sized + Send + 'static {
     fn settle(&mut self, _worker: &Worker<'_, Self>) -> Settled {
         Settled::Done
     }
+}
+
+/// What becomes of a delayed message that finds no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It tries again later.
+    Wait,
+    /// It is dropped.
+    Drop,
+    /// It is dropped, and the receiver is killed.
+    Kill,
 }
 
 /// Whether an end is over.

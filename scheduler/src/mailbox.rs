@@ -25,6 +25,10 @@
 //! Ordering of `arrivals`: `Release` when a message is pushed, `Acquire` when the pile is taken:
 //! the message's contents travel that way. That the owner *looks* after the push is the business of
 //! `state.rs`.
+//!
+//! **Weights.** An envelope knows how much memory it takes, in units of [`UNIT_BYTES`]. The owner keeps
+//! the sum of what it has taken and not received, which is exact. What lies in the pile senders only
+//! estimate (`held.rs`), and the owner forgets that when it takes the pile.
 // Unlinking a node is several dereferences under one argument.
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
@@ -43,11 +47,19 @@ const EMPTY: u64 = 1;
 const TAG_SHIFT: u32 = 48;
 const ADDRESS: u64 = (1 << TAG_SHIFT) - 1;
 
+/// What weights count.
+pub(crate) const UNIT_BYTES: usize = 32;
+/// The part of a node's `weight` that is the weight; the other bit says that it is charged.
+const WEIGHT: u32 = u32::MAX >> 1;
+/// Units that are dropped in one go: 16 MiB.
+const DROPPED_WEIGHT: u32 = 1 << 19;
+
 struct Node<M> {
     next: *mut Node<M>,
     generation: u32,
-    /// It has taken room in a mailbox with a limit.
-    charged: bool,
+    /// Units of memory that it takes; and a bit that says that it has taken room in a mailbox with a
+    /// limit.
+    weight: u32,
     message: M,
 }
 
@@ -63,14 +75,35 @@ unsafe impl<M: Sync> Sync for Envelope<M> {}
 impl<M> Envelope<M> {
     /// Allocates.
     pub fn new(message: M) -> Self {
-        let node = Node { next: ptr::null_mut(), generation: 0, charged: false, message };
+        let node = Node { next: ptr::null_mut(), generation: 0, weight: 0, message };
         Self(Box::new(node))
     }
 
     /// Notes whether it has taken room in a mailbox with a limit; whether it had before.
     #[cfg_attr(loom, allow(dead_code, reason = "limits are not part of the models"))]
     pub(crate) fn charge(&mut self, charged: bool) -> bool {
-        std::mem::replace(&mut self.0.charged, charged)
+        let before = self.0.weight;
+        self.0.weight = before & WEIGHT | u32::from(charged) << WEIGHT.count_ones();
+        before > WEIGHT
+    }
+
+    /// Notes that it takes so many bytes beside the envelope; what it weighs with that.
+    #[inline]
+    pub(crate) fn weigh(&mut self, bytes: usize) -> u32 {
+        let units = Self::units_for(bytes);
+        self.0.weight = self.0.weight & !WEIGHT | units;
+        units
+    }
+
+    /// What an envelope weighs whose message takes so many bytes beside it.
+    pub(crate) fn units_for(bytes: usize) -> u32 {
+        let units = (size_of::<Node<M>>() + bytes).div_ceil(UNIT_BYTES);
+        units.min(WEIGHT as usize) as u32
+    }
+
+    /// What it was last found to weigh.
+    pub(crate) fn units(&self) -> u32 {
+        self.0.weight & WEIGHT
     }
 
     /// The message alone.
@@ -124,6 +157,8 @@ impl<M: PartialEq> PartialEq for Envelope<M> {
 /// The senders' side.
 pub(crate) struct Arrivals<M> {
     word: AtomicU64,
+    /// Units in the pile, as senders estimate. `Relaxed`: nothing hangs on it but a choice.
+    pub(crate) estimate: AtomicU64,
     marker: std::marker::PhantomData<fn(M) -> M>,
 }
 
@@ -136,6 +171,8 @@ pub(crate) struct Inbox<M> {
     /// that found one. Always null or in the list, until the mailbox is closed; then it is the pile
     /// that had arrived, a list of its own.
     refused: *mut Node<M>,
+    /// Units of all that is in the list.
+    weight: u64,
 }
 
 /// What a search has come to that looks at so many messages at most.
@@ -199,13 +236,24 @@ fn tag(generation: u32) -> u64 {
 impl<M> Arrivals<M> {
     #[cfg(any(test, loom))]
     pub(crate) fn new() -> Self {
-        Self { word: AtomicU64::new(CLOSED), marker: std::marker::PhantomData }
+        Self {
+            word: AtomicU64::new(CLOSED),
+            estimate: AtomicU64::new(0),
+            marker: std::marker::PhantomData,
+        }
+    }
+
+    /// Units in the pile, about.
+    #[cfg_attr(loom, allow(dead_code, reason = "limits are not part of the models"))]
+    pub(crate) fn estimate(&self) -> u64 {
+        self.estimate.load(Ordering::Relaxed)
     }
 
     /// Owner of a free slot: accept messages for this generation.
     pub(crate) fn open(&self, generation: u32) {
         // Relaxed: `State::publish` releases it, and nobody has the pid before.
         self.word.store(tag(generation) | EMPTY, Ordering::Relaxed);
+        self.estimate.store(0, Ordering::Relaxed);
     }
 
     /// Sender: hands the message over, or back if the mailbox is not open for that generation.
@@ -259,7 +307,14 @@ fn pointer<M>(word: u64) -> *mut Node<M> {
 impl<M> Inbox<M> {
     #[cfg(any(test, loom))]
     pub(crate) fn new() -> Self {
-        Self { head: ptr::null_mut(), tail: ptr::null_mut(), refused: ptr::null_mut() }
+        let null = ptr::null_mut();
+        Self { head: null, tail: null, refused: null, weight: 0 }
+    }
+
+    /// Units of memory that the messages take which were taken from the arrivals and not received.
+    #[cfg_attr(loom, allow(dead_code, reason = "limits are not part of the models"))]
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
     }
 
     /// Owner: puts a message behind all that has arrived.
@@ -273,6 +328,8 @@ impl<M> Inbox<M> {
         let node = envelope.into_raw();
         // SAFETY: `node` is ours alone.
         unsafe { (*node).next = ptr::null_mut() };
+        // SAFETY: as above.
+        self.weight += u64::from(unsafe { (*node).weight } & WEIGHT);
         self.append(node, node);
     }
 
@@ -340,13 +397,14 @@ impl<M> Inbox<M> {
         // As it is: nobody asks for an order any more, and a pile may be long.
         self.refused = arrivals.take(CLOSED);
         self.tail = ptr::null_mut();
+        self.weight = 0;
     }
 
     /// Owner of a closed mailbox: drops so many messages at most; how many, and whether there are
     /// more.
     pub(crate) fn drop_some(&mut self, limit: u64) -> (u64, bool) {
-        let mut dropped = 0;
-        while dropped < limit {
+        let (mut dropped, mut weight) = (0, 0);
+        while dropped < limit && weight < DROPPED_WEIGHT {
             let list = if self.head.is_null() { &mut self.refused } else { &mut self.head };
             let node = *list;
             if node.is_null() {
@@ -356,7 +414,9 @@ impl<M> Inbox<M> {
             // from `into_raw`, and this one is unlinked first.
             *list = unsafe { (*node).next };
             // SAFETY: as above.
-            drop(unsafe { Envelope::from_raw(node) });
+            let envelope = unsafe { Envelope::from_raw(node) };
+            weight += envelope.units();
+            drop(envelope);
             dropped += 1;
         }
         (dropped, !self.head.is_null() || !self.refused.is_null())
@@ -374,6 +434,7 @@ impl<M> Inbox<M> {
     #[inline(never)]
     fn collect_pile(&mut self, arrivals: &Arrivals<M>, generation: u32) {
         let pile = arrivals.take(tag(generation) | EMPTY);
+        arrivals.estimate.store(0, Ordering::Relaxed);
         self.append_reversed(pile, Some(generation));
     }
 
@@ -395,6 +456,8 @@ impl<M> Inbox<M> {
             }
             // SAFETY: `node` is ours.
             unsafe { (*node).next = first };
+            // SAFETY: as above.
+            self.weight += u64::from(unsafe { (*node).weight } & WEIGHT);
             first = node;
             if last.is_null() {
                 last = node;
@@ -445,6 +508,8 @@ impl<M> Inbox<M> {
                 if next.is_null() {
                     self.tail = previous;
                 }
+                // SAFETY: as above.
+                self.weight -= u64::from(unsafe { (*node).weight } & WEIGHT);
                 // SAFETY: the node comes from `into_raw` and has just been unlinked.
                 return Found::Message(unsafe { Envelope::from_raw(node) });
             }

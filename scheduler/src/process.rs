@@ -90,6 +90,19 @@ impl<P: Program> Process<P> {
         header.interrupted.load(Ordering::Relaxed)
     }
 
+    /// Tells how many bytes the host holds for it beside its messages: see
+    /// [`Handle::holders`](crate::Handle::holders).
+    pub fn tell_held(self, bytes: u64) {
+        // SAFETY: as in `is_interrupted`.
+        unsafe { self.header.as_ref() }.holdings.tell_own(bytes);
+    }
+
+    /// Tells how many bytes of memory it has.
+    pub fn tell_memory(self, bytes: u64) {
+        // SAFETY: as in `is_interrupted`.
+        unsafe { self.header.as_ref() }.holdings.tell_memory(bytes);
+    }
+
     /// Makes it let others run when its host call returns.
     #[track_caller]
     pub fn interrupt(self) {

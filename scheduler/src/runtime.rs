@@ -16,6 +16,7 @@ use crate::{
     counters::{Block, Counters},
     driver::Driver,
     envelopes::Pool,
+    held::note,
     mailbox::{Envelope, post},
     park::Idle,
     pid::Pid,
@@ -106,26 +107,35 @@ impl<P: Program> Shared<P> {
 
     /// Room for a message in a mailbox.
     #[inline]
-    pub(crate) fn reserve(&self, to: Pid) -> Room {
+    pub(crate) fn reserve(&self, to: Pid, units: impl FnOnce() -> u32) -> Room {
         match self.slots.lookup(to) {
-            Some(slot) => slot.header().quota.take(to.generation()),
+            Some(slot) => slot.header().quota.take(to.generation(), units),
             None => Room::Unlimited,
         }
     }
 
     /// Puts a message into a mailbox. `Some`: that process is ACTIVE now, and the caller must put
-    /// it into a run queue.
+    /// it into a run queue. `sample` says for how many units its weight stands (`held.rs`).
     #[inline]
     pub(crate) fn post(
         &self,
         to: Pid,
-        envelope: Envelope<P::Message>,
+        mut envelope: Envelope<P::Message>,
+        sender: impl FnOnce() -> Option<Pid>,
+        sample: impl FnOnce(u32) -> u64,
     ) -> Result<Option<Slot<P>>, Envelope<P::Message>> {
         let Some(slot) = self.slots.lookup(to) else { return Err(envelope) };
         let (header, generation) = (slot.header(), to.generation());
+        let units = envelope.weigh(P::message_bytes(&envelope));
+        let mut piled = true;
         let queue = post(&header.state, &header.arrivals, generation, envelope, |envelope| {
+            piled = false;
             slot.with_inbox(|inbox, arrivals| inbox.deliver(arrivals, generation, envelope));
         })?;
+        let sample = sample(units);
+        if sample > 0 {
+            note(slot, sample, sender(), piled);
+        }
         Ok(queue.then_some(slot))
     }
 
@@ -222,7 +232,7 @@ impl<P: Program> Handle<P> {
         message: impl Into<Envelope<P::Message>>,
     ) -> Result<(), Envelope<P::Message>> {
         let shared = self.shared();
-        let posted = shared.post(to, message.into());
+        let posted = shared.post(to, message.into(), || None, u64::from);
         if let Some(slot) = posted.inspect_err(|_| shared.others().refused.add_shared(1))? {
             shared.inject(slot);
         }
@@ -275,6 +285,11 @@ impl<P: Program> Handle<P> {
     /// Forgets a timer; whether it was still pending.
     pub fn cancel_timer(&self, id: TimerId) -> bool {
         self.shared().cancel_timer(id)
+    }
+
+    /// Drops delayed messages whose senders have ended; how many. Takes a while if there are many timers.
+    pub fn drop_orphans(&self) -> usize {
+        self.shared().timers.drop_orphans(|pid| self.exists(pid))
     }
 
     /// Runs a job on a thread where it may block. First come, first served.

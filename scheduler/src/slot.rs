@@ -24,13 +24,14 @@
 use crate::{
     Program, Settled,
     arena::{Arena, RESERVE_BYTES, forbid_page, page_bytes},
+    held::Holdings,
     mailbox::{Arrivals, Inbox},
     pid::Pid,
     prefetch,
     process::Process,
     quota::{MailboxLimit, Quota},
     state::State,
-    sync::AtomicBool,
+    sync::{AtomicBool, Ordering},
     worker::Core,
 };
 use corosensei::{
@@ -158,8 +159,6 @@ pub(crate) struct Header<P: Program> {
     pub(crate) worker: Cell<*const Core<P>>,
     /// Where the stack ended when the fiber suspended last: a hint.
     pub(crate) suspended_at: Cell<usize>,
-    /// The fiber's way out; set when the body starts, valid while it runs.
-    pub(crate) yielder: Cell<*const FiberYielder>,
     index: Cell<u32>,
     /// In units of 4 KiB.
     guard_units: Cell<u16>,
@@ -168,6 +167,9 @@ pub(crate) struct Header<P: Program> {
     pub(crate) interrupted: AtomicBool,
     /// Its last turn was ended by a signal: so may the next one be, from its beginning.
     pub(crate) runs_long: Cell<bool>,
+    // Here ends the first cache line, which senders want.
+    /// The fiber's way out; set when the body starts, valid while it runs.
+    pub(crate) yielder: Cell<*const FiberYielder>,
     /// Where the slot begins.
     slot_low: Cell<usize>,
     /// Where the tenant's stack begins, reserve and guard included, and where it ends.
@@ -178,6 +180,7 @@ pub(crate) struct Header<P: Program> {
     inbox: UnsafeCell<Inbox<P::Message>>,
     /// Somebody uses the inbox.
     inbox_open: Cell<bool>,
+    pub(crate) holdings: Holdings,
     fiber: UnsafeCell<MaybeUninit<Fiber>>,
     program: UnsafeCell<MaybeUninit<P>>,
 }
@@ -323,6 +326,7 @@ impl<P: Program> Slot<P> {
         header.runs_long.set(false);
         header.arrivals.open(generation);
         header.quota.open(generation, bounds.mailbox);
+        header.holdings.open();
         header.state.publish(generation, bounds.watched);
         pid
     }
@@ -433,7 +437,11 @@ impl<P: Program> Slot<P> {
         let _open = Open(&header.inbox_open);
         // SAFETY: the caller is the owner (`Worker::receive`, `Core::end` and `Shared::post` check
         // or know it), and the flag says that there is no other reference.
-        f(unsafe { &mut *header.inbox.get() }, &header.arrivals)
+        let inbox = unsafe { &mut *header.inbox.get() };
+        let result = f(inbox, &header.arrivals);
+        // Relaxed: for observers (`held.rs`).
+        header.holdings.taken.store(inbox.weight(), Ordering::Relaxed);
+        result
     }
 }
 

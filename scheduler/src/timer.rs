@@ -14,12 +14,16 @@
 //! entry moves at most seven times. Within the lowest bucket deadlines are exact.
 //!
 //! A timer wakes a process or brings it a message. A message that waits belongs to its wheel: its
-//! sender may end, and the receiver is looked up when the time has come. Whoever fires takes all
-//! due messages out first and posts them, in the order of their deadlines, without the lock.
+//! sender may end, and the receiver is looked up when the time has come. Whoever fires takes due
+//! messages out first, so many in one go, and posts them, in the order of their deadlines, without the
+//! lock. One that finds no room in a mailbox whose senders wait stays in the wheel and tries again later.
+//! Messages whose sender has ended (*orphans*) are the first to be given up when there is no room in the
+//! wheel, or memory is short.
 
 use crate::{
     mailbox::Envelope,
     pid::Pid,
+    quota::Room,
     sync::{AtomicU64, Mutex, Ordering, fence},
 };
 use crossbeam_utils::CachePadded;
@@ -32,6 +36,13 @@ const FOREVER: u64 = (1 << 62) - 1;
 const NIL: u32 = u32::MAX;
 /// Messages that may wait in one worker's wheel. By feel: 100 MB of entries and envelopes.
 const MAIL_MAX: usize = 1 << 20;
+/// Timers that fire before the worker does something else. By feel: some tenths of a millisecond.
+const FIRED_IN_ONE_GO: u64 = 2048;
+/// Entries that are looked at for orphans under the lock in one go.
+const LOOKED_AT: usize = 8192;
+/// A message that finds no room tries again after 8 ms, then each time twice that, up to a second.
+const RETRY_SHIFT: u32 = 23;
+const RETRY_DOUBLINGS: u8 = 7;
 /// `next` of an empty wheel.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -57,12 +68,24 @@ pub(crate) enum Inserted {
 pub(crate) struct Due<M> {
     deadline: u64,
     pub(crate) to: Pid,
+    /// What it has found there.
+    pub(crate) room: Room,
+    pub(crate) envelope: Envelope<M>,
+}
+
+/// A message that is to wait.
+pub(crate) struct Delayed<M> {
+    /// Who sends it, if that is a process.
+    pub(crate) from: Option<Pid>,
+    pub(crate) to: Pid,
     pub(crate) envelope: Envelope<M>,
 }
 
 struct Entry<M> {
     deadline: u64,
     pid: Pid,
+    /// Who sends the message.
+    from: Option<Pid>,
     /// What the process gets; without it, it is only woken.
     envelope: Option<Envelope<M>>,
     previous: u32,
@@ -70,6 +93,8 @@ struct Entry<M> {
     generation: u32,
     /// `level * BUCKETS + bucket`, or `FREE_ENTRY`.
     place: u16,
+    /// How often it has found no room.
+    tries: u8,
 }
 
 const FREE_ENTRY: u16 = u16::MAX;
@@ -92,6 +117,8 @@ struct Wheel<M> {
     free: u32,
     /// Entries with a message.
     mail: usize,
+    /// Where the search for orphans goes on.
+    looked: usize,
 }
 
 impl<M> Timers<M> {
@@ -103,6 +130,7 @@ impl<M> Timers<M> {
             entries: Vec::new(),
             free: NIL,
             mail: 0,
+            looked: 0,
         };
         Self { next: AtomicU64::new(NEVER), wheel: Mutex::new(wheel), id: id as u32 }
     }
@@ -114,22 +142,39 @@ impl<M> Timers<M> {
     }
 
     pub(crate) fn insert(&self, deadline: u64, pid: Pid) -> (TimerId, Inserted) {
-        self.insert_into(&mut self.wheel.lock(), deadline, pid, None)
+        self.insert_into(&mut self.wheel.lock(), deadline, pid, None, None)
     }
 
     /// Gives the message back if the wheel holds as many as it may.
     pub(crate) fn insert_mail(
         &self,
         deadline: u64,
-        to: Pid,
-        envelope: Envelope<M>,
+        Delayed { from, to, envelope }: Delayed<M>,
     ) -> Result<(TimerId, Inserted), Envelope<M>> {
         let mut wheel = self.wheel.lock();
         if wheel.mail == MAIL_MAX {
             return Err(envelope);
         }
         wheel.mail += 1;
-        Ok(self.insert_into(&mut wheel, deadline, to, Some(envelope)))
+        Ok(self.insert_into(&mut wheel, deadline, to, from, Some(envelope)))
+    }
+
+    /// Drops orphans among the next so many entries; how many, and whether that was the whole wheel.
+    pub(crate) fn drop_orphans(&self, lives: impl Fn(Pid) -> bool) -> (usize, bool) {
+        let mut wheel = self.wheel.lock();
+        let end = wheel.entries.len().min(wheel.looked + LOOKED_AT);
+        let mut orphans = Vec::new();
+        for index in wheel.looked..end {
+            let entry = &wheel.entries[index];
+            if entry.envelope.is_some() && entry.from.is_some_and(|from| !lives(from)) {
+                wheel.unlink(index as u32);
+                orphans.extend(wheel.release(index as u32));
+            }
+        }
+        let whole = end == wheel.entries.len();
+        wheel.looked = if whole { 0 } else { end };
+        drop(wheel); // before the messages: destructors are not ours
+        (orphans.len(), whole)
     }
 
     fn insert_into(
@@ -137,10 +182,12 @@ impl<M> Timers<M> {
         wheel: &mut Wheel<M>,
         deadline: u64,
         pid: Pid,
+        from: Option<Pid>,
         envelope: Option<Envelope<M>>,
     ) -> (TimerId, Inserted) {
         let deadline = deadline.min(FOREVER);
         let index = wheel.allocate(deadline, pid, envelope);
+        wheel.entries[index as usize].from = from;
         wheel.link(index);
         let generation = wheel.entries[index as usize].generation;
         let inserted = if deadline < self.next() {
@@ -170,12 +217,21 @@ impl<M> Timers<M> {
         self.wheel.lock().is_pending(id)
     }
 
-    /// Fires everything due at `now`, earliest bucket first, and returns how much that was.
-    /// Processes are woken at once, messages are added to `mail`.
-    pub(crate) fn fire(&self, now: u64, mail: &mut Vec<Due<M>>, mut wake: impl FnMut(Pid)) -> u64 {
+    /// Fires what is due at `now`, earliest bucket first, and returns how much that was; what is too
+    /// much for one go stays due. Processes are woken at once; messages are added to `mail` with the
+    /// room that they have found, if they need not try again.
+    pub(crate) fn fire(
+        &self,
+        now: u64,
+        mail: &mut Vec<Due<M>>,
+        mut wake: impl FnMut(Pid),
+        mut admit: impl FnMut(Pid, &mut Envelope<M>) -> Option<Room>,
+    ) -> u64 {
+        let now = now.min(FOREVER);
         let mut wheel = self.wheel.lock();
-        let fired = wheel.advance(now.min(FOREVER), mail, &mut wake);
-        self.next.store(wheel.next(), Ordering::Relaxed);
+        let fired = wheel.advance(now, mail, &mut wake, &mut admit);
+        let next = if fired < FIRED_IN_ONE_GO { wheel.next() } else { now };
+        self.next.store(next, Ordering::Relaxed);
         fired
     }
 
@@ -226,10 +282,29 @@ impl<M> Wheels<M> {
         &self,
         wheel: usize,
         deadline: u64,
-        to: Pid,
-        envelope: Envelope<M>,
+        mail: Delayed<M>,
     ) -> Result<(TimerId, Inserted), Envelope<M>> {
-        Ok(self.note(deadline, self.wheels[wheel].insert_mail(deadline, to, envelope)?))
+        Ok(self.note(deadline, self.wheels[wheel].insert_mail(deadline, mail)?))
+    }
+
+    /// Drops orphans in a part of one wheel; whether there were any.
+    pub(crate) fn drop_some_orphans(&self, wheel: usize, lives: impl Fn(Pid) -> bool) -> bool {
+        self.wheels[wheel].drop_orphans(lives).0 > 0
+    }
+
+    /// Drops all orphans; how many there were.
+    pub(crate) fn drop_orphans(&self, lives: impl Fn(Pid) -> bool) -> usize {
+        let mut dropped = 0;
+        for timers in &self.wheels {
+            loop {
+                let (some, whole) = timers.drop_orphans(&lives);
+                dropped += some;
+                if whole {
+                    break;
+                }
+            }
+        }
+        dropped
     }
 
     fn note(&self, deadline: u64, (id, inserted): (TimerId, Inserted)) -> (TimerId, Inserted) {
@@ -259,11 +334,12 @@ impl<M> Wheels<M> {
         own: usize,
         now: u64,
         mut wake: impl FnMut(Pid),
+        mut admit: impl FnMut(Pid, &mut Envelope<M>) -> Option<Room>,
     ) -> (u64, Vec<Due<M>>) {
         let (before, from) = self.wheels.split_at(own);
         let (mut fired, mut mail) = (0, Vec::new());
         for timers in from.iter().chain(before).filter(|timers| timers.next() <= now) {
-            fired += timers.fire(now, &mut mail, &mut wake);
+            fired += timers.fire(now, &mut mail, &mut wake, &mut admit);
         }
         self.refresh();
         mail.sort_by_key(|due| due.deadline);
@@ -324,6 +400,7 @@ impl<M> Wheel<M> {
             entry.deadline = deadline;
             entry.pid = pid;
             entry.envelope = envelope;
+            entry.tries = 0;
             return index;
         }
         let index = u32::try_from(self.entries.len())
@@ -332,11 +409,13 @@ impl<M> Wheel<M> {
         self.entries.push(Entry {
             deadline,
             pid,
+            from: None,
             envelope,
             previous,
             next: NIL,
             generation: 0,
             place: FREE_ENTRY,
+            tries: 0,
         });
         index
     }
@@ -412,7 +491,32 @@ impl<M> Wheel<M> {
         }
     }
 
-    fn advance(&mut self, now: u64, mail: &mut Vec<Due<M>>, wake: &mut impl FnMut(Pid)) -> u64 {
+    /// The room that a due message finds. `None`: none, and it has been put off.
+    fn admit(
+        &mut self,
+        index: u32,
+        now: u64,
+        admit: &mut impl FnMut(Pid, &mut Envelope<M>) -> Option<Room>,
+    ) -> Option<Room> {
+        let entry = &mut self.entries[index as usize];
+        let Some(envelope) = &mut entry.envelope else { return Some(Room::Unlimited) };
+        let room = admit(entry.pid, envelope);
+        if room.is_none() {
+            entry.deadline = now + (1 << (RETRY_SHIFT + u32::from(entry.tries)));
+            entry.tries = (entry.tries + 1).min(RETRY_DOUBLINGS);
+            self.unlink(index);
+            self.link(index);
+        }
+        room
+    }
+
+    fn advance(
+        &mut self,
+        now: u64,
+        mail: &mut Vec<Due<M>>,
+        wake: &mut impl FnMut(Pid),
+        admit: &mut impl FnMut(Pid, &mut Envelope<M>) -> Option<Room>,
+    ) -> u64 {
         let now_tick = now >> TICK_SHIFT;
         let mut fired = 0;
         while let Some((level, bucket, start)) = self.first() {
@@ -426,12 +530,17 @@ impl<M> Wheel<M> {
                 let (this, deadline, pid) = (index, entry.deadline, entry.pid);
                 index = entry.next;
                 if deadline <= now {
-                    self.unlink(this);
-                    match self.release(this) {
-                        Some(envelope) => mail.push(Due { deadline, to: pid, envelope }),
-                        None => wake(pid),
-                    }
                     fired += 1;
+                    if let Some(room) = self.admit(this, now, admit) {
+                        self.unlink(this);
+                        match self.release(this) {
+                            Some(envelope) => mail.push(Due { deadline, to: pid, room, envelope }),
+                            None => wake(pid),
+                        }
+                    }
+                    if fired == FIRED_IN_ONE_GO {
+                        return fired;
+                    }
                 } else if level > 0 {
                     self.unlink(this);
                     self.link(this);
@@ -453,17 +562,26 @@ mod tests {
 
     fn fire(timers: &Timers<&'static str>, now: u64) -> Vec<u64> {
         let (mut fired, mut mail) = (Vec::new(), Vec::new());
-        timers.fire(now, &mut mail, |pid| fired.push(pid.as_u64()));
+        let mut wake = |pid: Pid| fired.push(pid.as_u64());
+        while timers.fire(now, &mut mail, &mut wake, admit) == FIRED_IN_ONE_GO {}
         assert!(mail.is_empty());
         fired
+    }
+
+    fn admit<M>(_to: Pid, _envelope: &mut Envelope<M>) -> Option<Room> {
+        Some(Room::Unlimited)
+    }
+
+    fn mail<M>(from: u64, message: M) -> Delayed<M> {
+        let from = Some(Pid::from_u64(from));
+        Delayed { from, to: Pid::from_u64(7), envelope: Envelope::new(message) }
     }
 
     #[test]
     fn messages_come_out_in_the_order_of_their_deadlines() {
         let wheels = Wheels::<&str>::new(2);
         let insert = |wheel, deadline, text| {
-            let to = Pid::from_u64(7);
-            wheels.insert_mail(wheel, deadline, to, Envelope::new(text)).expect("room").0
+            wheels.insert_mail(wheel, deadline, mail(1, text)).expect("room").0
         };
         insert(0, 90_000_000, "fourth");
         insert(1, 70_000_000, "second");
@@ -475,29 +593,73 @@ mod tests {
         assert!(wheels.cancel(cancelled));
         assert!(!wheels.cancel(cancelled));
         assert!(!wheels.is_pending(cancelled));
-        let (fired, mail) = wheels.fire(1, 100_000_000, |pid| panic!("woke {pid}"));
+        let (fired, mail) = wheels.fire(1, 100_000_000, |pid| panic!("woke {pid}"), admit);
         let texts: Vec<&str> = mail.into_iter().map(|due| due.envelope.into_inner()).collect();
         assert_eq!(texts, ["first", "second", "third", "fourth"]);
         assert_eq!(fired, 4);
         wheels.drop_mail();
-        assert!(wheels.fire(0, 1 << 41, |_| {}).1.is_empty());
+        assert!(wheels.fire(0, 1 << 41, |_| {}, admit).1.is_empty());
     }
 
     #[test]
     fn one_message_too_many_is_given_back() {
         let timers = Timers::new(0);
         for _ in 0..MAIL_MAX {
-            let inserted = timers.insert_mail(1 << 40, Pid::from_u64(1), Envelope::new(()));
+            let inserted = timers.insert_mail(1 << 40, mail(1, ()));
             let _ = inserted.expect("room");
         }
-        let insert = |timers: &Timers<()>| {
-            timers.insert_mail(5, Pid::from_u64(1), Envelope::new(())).is_ok()
-        };
+        let insert = |timers: &Timers<()>| timers.insert_mail(5, mail(1, ())).is_ok();
         assert!(!insert(&timers));
         let mut mail = Vec::new();
-        timers.fire(1 << 41, &mut mail, |_| {});
+        while timers.fire(1 << 41, &mut mail, |_| {}, admit) == FIRED_IN_ONE_GO {}
         assert_eq!(mail.len(), MAIL_MAX);
         assert!(insert(&timers));
+    }
+
+    #[test]
+    fn what_finds_no_room_tries_again_later_and_later_and_can_be_cancelled() {
+        let timers = Timers::new(0);
+        let (id, _) = timers.insert_mail(100, mail(1, "late")).expect("room");
+        let mut mail = Vec::new();
+        let mut delays = Vec::new();
+        let mut now = 1 << 20;
+        for _ in 0..10 {
+            timers.fire(now, &mut mail, |_| {}, |_, _| None);
+            assert!(mail.is_empty() && timers.is_pending(id));
+            delays.push((timers.next() - now) >> 20);
+            while timers.next() > now {
+                now = timers.next();
+                let tries = timers.wheel.lock().entries[0].tries;
+                timers.fire(now, &mut mail, |_| {}, |_, _| None);
+                if timers.wheel.lock().entries[0].tries > tries {
+                    break;
+                }
+            }
+        }
+        assert!(delays.is_sorted(), "{delays:?}");
+        timers.fire(1 << 40, &mut mail, |_| {}, admit);
+        assert_eq!(mail.len(), 1);
+        assert!(!timers.is_pending(id));
+    }
+
+    #[test]
+    fn orphans_make_room_and_no_others() {
+        let timers = Timers::new(0);
+        let ids: Vec<_> = (0..20_000)
+            .map(|n| timers.insert_mail(1 << 40, mail(n % 2 + 1, n)).expect("room").0)
+            .collect();
+        let mut dropped = 0;
+        loop {
+            let (some, whole) = timers.drop_orphans(|pid| pid == Pid::from_u64(2));
+            dropped += some;
+            if whole {
+                break;
+            }
+        }
+        assert_eq!(dropped, 10_000);
+        let pending = ids.iter().filter(|id| timers.is_pending(**id)).count();
+        assert_eq!(pending, 10_000);
+        assert!(!timers.is_pending(ids[0]) && timers.is_pending(ids[1]));
     }
 
     #[test]

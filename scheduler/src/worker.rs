@@ -12,13 +12,14 @@
 //! place (`state.rs`). Or it is DYING, and whoever takes it out goes on with its end.
 
 use crate::{
-    End, Program, Settled,
+    End, Program, Settled, WhenFull,
     beat::Beat,
     channel::Wake,
     counters::Block,
     current::Current,
     driver::Driver,
     envelopes::Kept,
+    held::Sampler,
     mailbox::{Envelope, Found},
     park::Woken,
     pid::Pid,
@@ -30,7 +31,7 @@ use crate::{
     slot::{Bounds, Command, Finish, Header, LargeStack, Slot, panic_message},
     state::{Rest, Signal, Start},
     sync::Ordering,
-    timer::{Inserted, NEVER, TimerId},
+    timer::{Delayed, Inserted, NEVER, TimerId},
 };
 use corosensei::CoroutineResult;
 use std::{
@@ -75,6 +76,7 @@ pub(crate) struct Core<P: Program> {
     ends: Cell<u32>,
     cache: RefCell<Cache>,
     envelopes: Kept<P::Message>,
+    sampler: Sampler,
     current: Current,
     /// The process that this worker has resumed; its fiber runs, or waits for a visitor.
     running: Cell<Option<Slot<P>>>,
@@ -101,6 +103,7 @@ impl<P: Program> Core<P> {
             random: Cell::new(0x9E37_79B9 ^ id as u32),
             cache: RefCell::default(),
             envelopes: Kept::new(),
+            sampler: Sampler::new(id),
             current,
             running: Cell::new(None),
         }
@@ -351,15 +354,24 @@ impl<P: Program> Core<P> {
                     self.tell(self.queues.push_ready(slot));
                 }
             };
-            let (fired, mail) = timers.fire(self.id, now, |pid| {
+            let wake = |pid: Pid| {
                 let Some(slot) = self.shared().slots.lookup(pid) else { return };
                 if slot.header().state.wake(pid.generation()) == Signal::Enqueue {
                     enqueue(slot);
                 }
-            });
+            };
+            let (fired, mail) = timers.fire(self.id, now, wake, |to, mail| self.admit(to, mail));
             self.counters().timers_fired.add(fired);
             for due in mail {
-                match self.shared().post(due.to, due.envelope) {
+                if let Some(mark) = due.room.mark() {
+                    self.counters().refused.add(1);
+                    if P::when_full(mark) == WhenFull::Kill {
+                        self.worker().kill(due.to);
+                    }
+                    continue;
+                }
+                let sample = |units| self.sampler.sample(units);
+                match self.shared().post(due.to, due.envelope, || None, sample) {
                     Ok(slot) => {
                         self.counters().sent.add(1);
                         slot.into_iter().for_each(&mut enqueue);
@@ -370,6 +382,19 @@ impl<P: Program> Core<P> {
         }
         let keepers = self.shared().workers() > 1 || self.shared().tick.is_some();
         self.keeper_wanted.set(keepers && timers.want_keeper());
+    }
+
+    /// The room that a delayed message has found; `None`: it should try again.
+    fn admit(&self, to: Pid, envelope: &mut Envelope<P::Message>) -> Option<Room> {
+        let bytes = P::message_bytes(envelope);
+        let room = self.shared().reserve(to, || Envelope::<P::Message>::units_for(bytes));
+        match room.mark() {
+            Some(mark) if P::when_full(mark) == WhenFull::Wait => None,
+            _ => {
+                envelope.charge(room == Room::Taken);
+                Some(room)
+            }
+        }
     }
 
     fn wake(&self, pid: Pid) -> bool {
@@ -621,13 +646,22 @@ impl<P: Program> Worker<'_, P> {
         to: Pid,
         message: impl Into<Envelope<P::Message>>,
     ) -> Result<(), Envelope<P::Message>> {
-        let posted = self.core.shared().post(to, message.into());
+        let core = self.core;
+        let sender = || core.running.get().and_then(Slot::pid);
+        let sample = |units| core.sampler.sample(units);
+        let posted = core.shared().post(to, message.into(), sender, sample);
         if let Some(slot) = posted.inspect_err(|_| self.core.counters().refused.add(1))? {
             slot.prefetch();
             self.core.push_next(slot);
         }
         self.core.counters().sent.add(1);
         Ok(())
+    }
+
+    /// For how many bytes a message stands in a count of samples, as those of mailboxes are: often 0.
+    #[inline]
+    pub fn sample(&self, message: &Envelope<P::Message>) -> u64 {
+        self.core.sampler.sample(Envelope::<P::Message>::units_for(P::message_bytes(message)))
     }
 
     /// An envelope that was [recycled](Self::recycle), with what it held then.
@@ -731,23 +765,25 @@ impl<P: Program> Worker<'_, P> {
         let mut message = message?;
         self.core.counters().received.add(1);
         if message.charge(false) {
-            self.give_room(process);
+            self.give_room(process, message.units());
         }
         Some(message)
     }
 
-    /// Takes room for a message in a mailbox, if that has a limit. With [`Room::Taken`] the message is
+    /// Takes room for a message in a mailbox, if that has a limit; `bytes` is what it takes beside its
+    /// envelope ([`Program::message_bytes`]). With [`Room::Taken`] the message is
     /// sent by [`send_charged`](Self::send_charged).
     #[inline]
-    pub fn reserve(&self, to: Pid) -> Room {
-        self.core.shared().reserve(to)
+    pub fn reserve(&self, to: Pid, bytes: impl FnOnce() -> usize) -> Room {
+        self.core.shared().reserve(to, || Envelope::<P::Message>::units_for(bytes()))
     }
 
     /// The same; where there is no room, `me` queues for it, and is woken when it should ask again.
-    pub fn reserve_or_queue(&self, to: Pid, me: Pid) -> Room {
+    pub fn reserve_or_queue(&self, to: Pid, me: Pid, bytes: usize) -> Room {
         let shared = self.core.shared();
+        let units = Envelope::<P::Message>::units_for(bytes);
         match shared.slots.lookup(to) {
-            Some(slot) => shared.queue.take_or_join(&slot.header().quota, to, me),
+            Some(slot) => shared.queue.take_or_join(&slot.header().quota, to, me, units),
             None => Room::Unlimited,
         }
     }
@@ -778,10 +814,10 @@ impl<P: Program> Worker<'_, P> {
 
     /// A message of a mailbox with a limit has been received.
     #[cold]
-    fn give_room(&self, process: Process<P>) {
+    fn give_room(&self, process: Process<P>, units: u32) {
         let shared = self.core.shared();
         let quota = &self.own_slot(process).header().quota;
-        if quota.give()
+        if quota.give(units)
             && let Some(next) = shared.queue.next(quota, process.pid())
         {
             self.pass_turn(process.pid(), next);
@@ -843,8 +879,8 @@ impl<P: Program> Worker<'_, P> {
         id
     }
 
-    /// Sends a message when `deadline` has come, to whoever has the pid then. Gives it back if too
-    /// many wait already.
+    /// Sends a message when `deadline` has come, to whoever has the pid then. If there is no room in that
+    /// mailbox, [`Program::when_full`] says what becomes of it. Gives it back if too many wait already.
     pub fn send_at(
         &self,
         deadline: Instant,
@@ -853,7 +889,19 @@ impl<P: Program> Worker<'_, P> {
     ) -> Result<TimerId, Envelope<P::Message>> {
         let shared = self.core.shared();
         let deadline = shared.nanos(deadline);
-        let (id, inserted) = shared.timers.insert_mail(self.core.id, deadline, to, envelope)?;
+        let from = self.core.running.get().and_then(Slot::pid);
+        let mut envelope = envelope;
+        let (id, inserted) = loop {
+            match shared.timers.insert_mail(self.core.id, deadline, Delayed { from, to, envelope })
+            {
+                Ok(inserted) => break inserted,
+                Err(back) => envelope = back,
+            }
+            // Those whose senders have ended make room.
+            if !shared.timers.drop_some_orphans(self.core.id, |pid| shared.exists(pid)) {
+                return Err(envelope);
+            }
+        };
         // As in `set_timer_for`.
         if inserted == Inserted::Earliest {
             self.core.clock_in.set(0);

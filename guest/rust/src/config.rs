@@ -92,6 +92,7 @@ mod limit {
     pub(super) const DESCRIPTORS: u32 = 5;
     pub(super) const STACK: u32 = 6;
     pub(super) const MAILBOX: u32 = 7;
+    pub(super) const MAILBOX_BYTES: u32 = 8;
 }
 
 impl Right {
@@ -176,6 +177,12 @@ impl ProcessConfig {
             abi::config_set_overflow(id, overflow as u32);
             Ok(())
         })
+    }
+
+    /// No more messages come while those that wait for it take so many bytes, each with an envelope of 96; what becomes
+    /// of one more says [`mailbox`](ProcessConfig::mailbox), and if that was not called, its sender waits.
+    pub fn mailbox_bytes(self, bytes: u64) -> ProcessConfig {
+        self.limit(limit::MAILBOX_BYTES, bytes)
     }
 
     /// Allows something.

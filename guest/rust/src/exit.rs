@@ -31,9 +31,10 @@ pub enum ExitReason {
         /// Why that one failed.
         cause: Box<ExitReason>,
     },
-    /// It needed more memory than it may have.
+    /// It had the runtime hold more than it may: messages that wait for it or that it has sent, resources. Beside its
+    /// own limit there is one for all processes together, which only who holds most is made to answer for.
     OutOfMemory {
-        /// How much it may have.
+        /// How many bytes there may be.
         limit: u64,
     },
     /// It had used up its fuel.

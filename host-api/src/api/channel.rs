@@ -1,6 +1,7 @@
 //! `lunatic::channel`: channels between processes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::IntoValues;
 use std::task::Poll;
 
 use lunatic_scheduler::Worker;
@@ -8,6 +9,7 @@ use lunatic_scheduler::channel::{Channel, TryReceive, TrySend, Waiting};
 
 use super::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
+use crate::held::{self, RESOURCE_BYTES};
 use crate::message::{Mail, Message};
 use crate::process::ProcessState;
 use crate::stats::Own;
@@ -20,6 +22,13 @@ const CLOSED: u32 = 1;
 #[derive(Default)]
 pub(crate) struct ChannelTable {
     handles: Option<Box<Handles>>,
+    /// What is left of them after the process has ended.
+    closing: Option<Box<Closing>>,
+}
+
+struct Closing {
+    handles: IntoValues<u64, Channel<Mail>>,
+    counts: HashMap<usize, usize>,
 }
 
 #[derive(Default)]
@@ -68,12 +77,14 @@ impl ChannelTable {
         let handle = handles.next;
         handles.next += 1;
         handles.by_handle.insert(handle, channel);
+        held::add(RESOURCE_BYTES);
         Ok(handle)
     }
 
     fn remove(&mut self, handle: u64, worker: &Worker<'_, ProcessState>) -> Result<(), Fault> {
         let handles = self.handles.as_mut().ok_or_else(|| unknown(handle))?;
         let channel = handles.by_handle.remove(&handle).ok_or_else(|| unknown(handle))?;
+        held::sub(RESOURCE_BYTES);
         let count = handles.counts.get_mut(&channel.id()).expect("each handle is counted");
         *count -= 1;
         if *count == 0 {
@@ -83,15 +94,25 @@ impl ChannelTable {
         Ok(())
     }
 
-    /// The process has ended.
-    pub(crate) fn close_all(&mut self, worker: &Worker<'_, ProcessState>) {
-        let Some(handles) = self.handles.take() else { return };
-        let mut counts = handles.counts;
-        for channel in handles.by_handle.into_values() {
-            if counts.remove(&channel.id()).is_some() {
+    /// How many handles there are.
+    pub(crate) fn open(&self) -> usize {
+        self.handles.as_ref().map_or(0, |handles| handles.by_handle.len())
+    }
+
+    /// The process has ended: closes so many handles. Whether there are more.
+    pub(crate) fn close_some(&mut self, worker: &Worker<'_, ProcessState>, most: usize) -> bool {
+        if let Some(handles) = self.handles.take() {
+            let Handles { by_handle, counts, .. } = *handles;
+            self.closing = Some(Box::new(Closing { handles: by_handle.into_values(), counts }));
+        }
+        let Some(closing) = &mut self.closing else { return false };
+        for channel in closing.handles.by_ref().take(most) {
+            held::sub(RESOURCE_BYTES);
+            if closing.counts.remove(&channel.id()).is_some() {
                 channel.remove_holder(worker);
             }
         }
+        closing.handles.len() > 0
     }
 }
 
@@ -109,19 +130,25 @@ host_functions! {
     fn open(call, bound: u64) -> Result<u64, Fault> {
         let bound = usize::try_from(bound).unwrap_or(usize::MAX);
         let max = call.state.config.resources_max;
-        call.state.channels.add_new(Channel::new(bound), max)
+        let handle = call.state.channels.add_new(Channel::new(bound), max);
+        call.state.tell_held();
+        handle
     }
 
     /// Another handle of the same channel. Traps if the handle is unknown.
     fn clone_handle(call, channel: u64) -> Result<u64, Fault> {
         let channel = call.state.channels.get(channel)?.clone();
         let max = call.state.config.resources_max;
-        call.state.channels.add(&channel, max)
+        let handle = call.state.channels.add(&channel, max);
+        call.state.tell_held();
+        handle
     }
 
     /// Gives up a handle. Traps if it is unknown.
     fn close(call, channel: u64) -> Result<(), Fault> {
-        call.state.channels.remove(channel, call.worker)
+        call.state.channels.remove(channel, call.worker)?;
+        call.state.tell_held();
+        Ok(())
     }
 
     /// Sends the current message (see `lunatic::message`), waiting up to `timeout` milliseconds
@@ -169,6 +196,11 @@ pub(super) fn send_message(
     let waits = call.state.wait.channel.is_some();
     let (channel, mut waiting) = take_place(call, find)?;
     let message = call.state.take_scratch()?;
+    let bytes = message.bytes() as u64;
+    let sample = call.worker.sample(&message);
+    if bytes > 0 {
+        channel.add_bytes(bytes);
+    }
     let timed_out = call.timed_out(timeout);
     let result = if timed_out || !waits {
         if waits {
@@ -185,9 +217,15 @@ pub(super) fn send_message(
         }
         other => other,
     };
+    if bytes > 0 && result.is_err() {
+        channel.remove_bytes(bytes);
+    }
     match result {
         Ok(()) => {
             call.worker.count(Own::ChannelSent as usize);
+            if sample > 0 {
+                call.state.node.large_channels.note(&channel);
+            }
             Ok(Some(0))
         }
         Err(TrySend::Closed(message)) => {
@@ -233,8 +271,15 @@ pub(super) fn receive_message(
     match result {
         Ok(message) => {
             call.worker.count(Own::ChannelReceived as usize);
+            let bytes = message.bytes() as u64;
+            if bytes > 0 {
+                channel.remove_bytes(bytes);
+            }
             if let Some(old) = call.state.scratch.replace(message) {
                 Message::discard(old, call.worker);
+            }
+            if bytes > 0 {
+                call.state.tell_held();
             }
             Ok(Some(0))
         }

@@ -8,7 +8,7 @@ use lunatic_scheduler::{Found, Pid, Room};
 
 use crate::bind::{Call, Fault, host_functions};
 use crate::config::Overflow;
-use crate::exit::{ExitReason, Kind};
+use crate::exit::{ExitReason, Kind, Shortage};
 use crate::memory::Ptr;
 use crate::message::{Mail, Message, Notice, Resource, Tie, Transit};
 use crate::modules::Loaded;
@@ -27,6 +27,14 @@ const FRAMES_TOLD: usize = 32;
 /// Comparisons of a message with a tag before others have a turn. By feel: a tenth of a millisecond, or
 /// half of one if nothing is in the caches.
 const SEARCHED_IN_ONE_GO: usize = 4096;
+
+/// Bytes that are copied as a part of the call; longer messages are the process's to pay for.
+const COPIED_FREE: usize = 1024;
+/// What it pays: about what a loop of its own would cost.
+const COPIED_PER_REDUCTION: i64 = 32;
+/// Bytes that are copied before others have a turn. By feel: a tenth of a millisecond, or several where
+/// memory is new.
+const COPIED_IN_ONE_GO: usize = 1 << 20;
 
 /// What `get_exit_reason` writes.
 const EXIT_RECORD_BYTES: usize = 40;
@@ -49,7 +57,28 @@ impl ProcessState {
     #[inline]
     pub(super) fn take_scratch(&mut self) -> Result<Mail, Fault> {
         self.check_sendable()?;
-        self.scratch.take().ok_or_else(|| Fault::new("the process has no current message"))
+        let mail = self.scratch.take();
+        let mail = mail.ok_or_else(|| Fault::new("the process has no current message"))?;
+        if mail.bytes() > 0 {
+            self.tell_held();
+        }
+        Ok(mail)
+    }
+
+    /// Makes a message current; the one that was.
+    #[inline]
+    fn set_scratch(&mut self, mail: Mail) -> Option<Mail> {
+        let bytes = mail.bytes();
+        let old = self.scratch.replace(mail);
+        if bytes > 0 || old.as_ref().is_some_and(|old| old.bytes() > 0) {
+            self.tell_held();
+        }
+        old
+    }
+
+    /// What the current message takes beside its envelope.
+    fn scratch_bytes(&self) -> usize {
+        self.scratch.as_deref().map_or(0, Message::bytes)
     }
 
     /// Whether it can be sent.
@@ -104,10 +133,19 @@ host_functions! {
     [short] fn write_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
         let limit = call.state.config.message_bytes_max;
         let bytes = call.memory.slice(data_ptr, data_len)?;
+        // A part of them may be there already.
+        let copied = call.state.wait.copied;
         let message = call.state.scratch()?;
-        let room = limit.saturating_sub(message.data.len());
+        let room = limit.saturating_sub(message.data.len() - copied);
         let bytes = &bytes[..bytes.len().min(room)];
+        if bytes.len() > COPIED_FREE {
+            return write_much(call.state, bytes);
+        }
+        let before = message.data.heap_bytes();
         message.data.append(bytes)?;
+        if message.data.heap_bytes() > before {
+            call.state.tell_held();
+        }
         Ok(bytes.len() as u32)
     }
 
@@ -118,6 +156,9 @@ host_functions! {
         let message = message.ok_or_else(|| Fault::new("the process has no current message"))?;
         let rest = message.data.rest();
         let bytes = &rest[..rest.len().min(data_len as usize)];
+        if bytes.len() > COPIED_FREE {
+            return read_much(call, data_ptr, data_len);
+        }
         // The whole range is the guest's promise, whatever of it is needed.
         call.memory.slice_mut(data_ptr, data_len)?[..bytes.len()].copy_from_slice(bytes);
         let len = bytes.len();
@@ -160,7 +201,9 @@ host_functions! {
             other => Err(other),
         })?;
         let max = call.state.config.resources_max;
-        call.state.channels.add(transit.channel(), max)
+        let handle = call.state.channels.add(transit.channel(), max);
+        call.state.tell_held();
+        handle
     }
 
     /// Attaches a TCP listener to the message and takes the id away from the process. Answers the
@@ -258,7 +301,8 @@ host_functions! {
     /// exist is dropped.
     [short] fn send(call, process_id: u64) -> Result<u32, Fault> {
         let to = Pid::from_u64(process_id);
-        match call.worker.reserve(to) {
+        let bytes = || call.state.scratch_bytes();
+        match call.worker.reserve(to, bytes) {
             Room::Unlimited => {}
             room => return send_within(call, to, room, u64::MAX),
         }
@@ -274,7 +318,7 @@ host_functions! {
     /// the message stays current.
     fn send_timeout(call, process_id: u64, timeout: u64) -> Poll<Result<u32, Fault>> {
         let to = Pid::from_u64(process_id);
-        let room = call.worker.reserve(to);
+        let room = call.worker.reserve(to, || call.state.scratch_bytes());
         match send_within(call, to, room, timeout) {
             Err(fault) if fault.is_wait() => Poll::Pending,
             other => Poll::Ready(other),
@@ -303,7 +347,7 @@ host_functions! {
     ///
     /// Kinds, and their numbers: 0 returned; 1 exited (the code, not 0: an exit with 0 is also of this
     /// kind); 2 trapped (the code of the trap); 3 trapped in a host call; 4 killed (by this process,
-    /// 0: by none); 5 died with a link; 6 out of memory (bytes it may have); 7 out of fuel (units it
+    /// 0: by none); 5 died with a link; 6 out of memory (bytes that it, or all processes together, may have the host hold); 7 out of fuel (units it
     /// had); 8 stack overflow (bytes of the stack); 9 too many messages waited (how many may); 10 a
     /// bug in the runtime; 11 nobody has ended, the process is asked to end (`send_exit`); 12 could not start; 13 no such process. The first is
     /// the only one to be normal, with an exit with 0.
@@ -328,17 +372,20 @@ host_functions! {
     fn send_receive_skip_search(
         call, process_id: u64, wait_on_tag: i64, timeout: u64,
     ) -> Poll<Result<u32, Fault>> {
-        if !std::mem::replace(&mut call.state.wait.searched, true) {
-            let message = call.state.take_scratch()?;
+        if !call.state.wait.searched {
+            let to = Pid::from_u64(process_id);
             call.worker.skip(call.state.me());
-            if let Err(lost) = call.worker.send(Pid::from_u64(process_id), message) {
-                Message::discard(lost, call.worker);
+            let room = call.worker.reserve(to, || call.state.scratch_bytes());
+            match send_within(call, to, room, timeout) {
+                Ok(0) => call.state.wait.searched = true,
+                Err(fault) if fault.is_wait() => return Poll::Pending,
+                other => return Poll::Ready(other),
             }
         }
         let wanted = |message: &Message| message.tag == wait_on_tag;
         if let Some(message) = call.worker.receive_new(call.state.me(), wanted) {
             let kind = kind(&message);
-            call.state.scratch = Some(message);
+            call.state.set_scratch(message);
             return Poll::Ready(Ok(kind));
         }
         if call.timed_out(timeout) {
@@ -365,7 +412,7 @@ host_functions! {
         match next_message(call, limit, wanted) {
             Found::Message(message) => {
                 let kind = kind(&message);
-                if let Some(old) = call.state.scratch.replace(message) {
+                if let Some(old) = call.state.set_scratch(message) {
                     Message::discard(old, call.worker);
                 }
                 return Poll::Ready(Ok(kind));
@@ -422,6 +469,52 @@ fn kind(message: &Message) -> u32 {
     }
 }
 
+/// Adds bytes to the current message, at the process's expense.
+#[cold]
+fn write_much(state: &mut ProcessState, bytes: &[u8]) -> Result<u32, Fault> {
+    let done = std::mem::take(&mut state.wait.copied);
+    state.wait.yields = false;
+    let end = bytes.len().min(done + COPIED_IN_ONE_GO);
+    let message = state.scratch()?;
+    if done == 0 {
+        message.data.expect_more(bytes.len())?;
+    }
+    message.data.append(&bytes[done..end])?;
+    state.tell_held();
+    state.charge((end - done) as i64 / COPIED_PER_REDUCTION);
+    if end < bytes.len() {
+        state.wait.copied = end;
+        state.wait.yields = true;
+        return Err(Fault::wait());
+    }
+    Ok(bytes.len() as u32)
+}
+
+/// Copies the rest of the current message to the guest, at the process's expense.
+#[cold]
+fn read_much(call: &mut Call<'_, '_>, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
+    let state = &mut *call.state;
+    let done = std::mem::take(&mut state.wait.copied);
+    state.wait.yields = false;
+    let message = state.scratch.as_deref_mut();
+    let message = message.ok_or_else(|| Fault::new("the process has no current message"))?;
+    let rest = message.data.rest();
+    let bytes = &rest[..rest.len().min(data_len as usize)];
+    let end = bytes.len().min(done + COPIED_IN_ONE_GO);
+    call.memory.slice_mut(data_ptr, data_len)?[done..end].copy_from_slice(&bytes[done..end]);
+    let all = bytes.len();
+    if end == all {
+        message.data.advance(all);
+    }
+    state.charge((end - done) as i64 / COPIED_PER_REDUCTION);
+    if end < all {
+        state.wait.copied = end;
+        state.wait.yields = true;
+        return Err(Fault::wait());
+    }
+    Ok(all as u32)
+}
+
 /// Whether the message can carry one more.
 fn has_room(state: &mut ProcessState) -> Result<(), Fault> {
     if state.scratch()?.resource_count() < RESOURCES_MAX {
@@ -433,9 +526,9 @@ fn has_room(state: &mut ProcessState) -> Result<(), Fault> {
 /// Attaches something to the current message; its index there.
 fn push(state: &mut ProcessState, resource: Resource) -> Result<u64, Fault> {
     has_room(state)?;
-    let resources = state.scratch()?.resources();
-    resources.push(Some(resource));
-    Ok(resources.len() as u64 - 1)
+    let message = state.scratch()?;
+    message.attach(resource);
+    Ok(message.resource_count() as u64 - 1)
 }
 
 /// Takes what `kind` picks out of the current message. What is of another kind stays.
@@ -470,10 +563,10 @@ fn send_within(
     call.state.check_sendable()?;
     let (worker, me) = (call.worker, call.state.pid());
     let mut room = room;
-    if room == Room::Full(BLOCK) && to != me && !call.timed_out(timeout_ms) {
+    if room.mark() == Some(BLOCK) && to != me && !call.timed_out(timeout_ms) {
         call.state.wait.sends_to = Some(to);
-        room = worker.reserve_or_queue(to, me);
-        if room == Room::Full(BLOCK) {
+        room = worker.reserve_or_queue(to, me, call.state.scratch_bytes());
+        if room.mark() == Some(BLOCK) {
             call.wake_at_deadline();
             return Err(Fault::wait());
         }
@@ -481,7 +574,7 @@ fn send_within(
     if let Some(to) = call.state.wait.sends_to.take() {
         worker.leave_queue(to, me);
     }
-    if room == Room::Full(BLOCK) {
+    if room.mark() == Some(BLOCK) {
         if to != me || timeout_ms == 0 {
             return Ok(TIMEOUT);
         }
@@ -491,10 +584,13 @@ fn send_within(
     let sent = match room {
         Room::Unlimited => worker.send(to, message),
         Room::Taken => worker.send_charged(to, message),
-        Room::Full(mark) => {
+        Room::Full(mark) | Room::Heavy(mark) => {
             if mark == KILL {
                 // The limit is filled in by who has it.
-                let reason = ExitReason::MessageLimit { limit: 0 };
+                let reason = match room {
+                    Room::Heavy(_) => ExitReason::OutOfMemory { of: Shortage::Mailbox, limit: 0 },
+                    _ => ExitReason::MessageLimit { limit: 0 },
+                };
                 call.state.node.ties.kill(worker, to, reason);
             }
             Err(message)

@@ -30,6 +30,9 @@ pub enum Limit {
     Stack = 6,
     /// Messages that wait for it; what becomes of one more [`Overflow`] says.
     Mailbox = 7,
+    /// Bytes that the messages take which wait for it; while there are so many, the same becomes of one
+    /// more.
+    MailboxBytes = 8,
 }
 
 /// What becomes of a message that finds a mailbox full. The numbers are part of the interface.
@@ -69,7 +72,7 @@ pub(crate) const STACK_BYTES_MAX: usize = 8 << 20;
 
 impl Limit {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Memory,
         Self::Fuel,
         Self::Children,
@@ -78,6 +81,7 @@ impl Limit {
         Self::Descriptors,
         Self::Stack,
         Self::Mailbox,
+        Self::MailboxBytes,
     ];
 
     pub(crate) fn from_number(number: u32) -> Option<Self> {
@@ -90,9 +94,12 @@ impl Limit {
             Self::Memory => lunatic_engine::MEMORY_BYTES_MAX as u64,
             Self::Message => crate::payload::BYTES_MAX as u64,
             Self::Stack => STACK_BYTES_MAX as u64,
-            Self::Fuel | Self::Children | Self::Resources | Self::Descriptors | Self::Mailbox => {
-                NONE
-            }
+            Self::Fuel
+            | Self::Children
+            | Self::Resources
+            | Self::Descriptors
+            | Self::Mailbox
+            | Self::MailboxBytes => NONE,
         }
     }
 
@@ -108,6 +115,7 @@ impl Limit {
             Self::Descriptors => "descriptors",
             Self::Stack => "stack",
             Self::Mailbox => "mailbox",
+            Self::MailboxBytes => "mailbox-bytes",
         }
     }
 }
@@ -125,6 +133,7 @@ impl ProcessConfig {
             Limit::Descriptors => self.descriptors_max as u64,
             Limit::Stack => self.stack_bytes_max.unwrap_or(STACK_BYTES_MAX) as u64,
             Limit::Mailbox => self.mailbox_max.map_or(NONE, u64::from),
+            Limit::MailboxBytes => self.mailbox_bytes_max.unwrap_or(NONE),
         }
     }
 
@@ -146,6 +155,7 @@ impl ProcessConfig {
                 self.mailbox_max =
                     u32::try_from(value).ok().filter(|max| *max <= MailboxLimit::MOST);
             }
+            Limit::MailboxBytes => self.mailbox_bytes_max = (value != NONE).then_some(value),
         }
     }
 }

@@ -36,7 +36,7 @@ mod queue;
 
 use crate::{
     pid::Pid,
-    sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence},
+    sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence},
 };
 use book::{Book, Side, Ticket};
 use queue::Queue;
@@ -69,6 +69,9 @@ struct Inner<M> {
     waiting_receivers: AtomicUsize,
     waiting_senders: AtomicUsize,
     book: Mutex<Book>,
+    /// For the user: see [`Channel::add_bytes`] and [`Channel::mark`]. `Relaxed`.
+    bytes: AtomicU64,
+    marked: AtomicBool,
 }
 
 /// Why a message was not sent; it comes back.
@@ -102,6 +105,12 @@ pub enum Wait {
 #[derive(Debug, Default)]
 pub struct Waiting(Option<Ticket>);
 
+impl<M> std::fmt::Debug for Channel<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Channel({})", self.id())
+    }
+}
+
 /// Whom to wake once the lock is released.
 enum Chosen {
     Nobody,
@@ -121,6 +130,8 @@ impl<M> Channel<M> {
             waiting_receivers: AtomicUsize::new(0),
             waiting_senders: AtomicUsize::new(0),
             book: Mutex::new(Book::with_one_holder()),
+            bytes: AtomicU64::new(0),
+            marked: AtomicBool::new(false),
         }))
     }
 
@@ -273,6 +284,26 @@ impl<M> Channel<M> {
     /// Messages in it; approximate while others use it.
     pub fn len(&self) -> usize {
         self.0.queue.len()
+    }
+
+    /// Notes that the messages in it take so much more, before they are sent.
+    pub fn add_bytes(&self, bytes: u64) {
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The same for less, after they were received.
+    pub fn remove_bytes(&self, bytes: u64) {
+        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// What the messages in it take, as far as it was noted.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Marks it, or takes the mark away; whether that is new.
+    pub fn mark(&self, marked: bool) -> bool {
+        self.0.marked.swap(marked, Ordering::Relaxed) != marked
     }
 
     /// Whether it holds no message at the moment.

@@ -29,7 +29,7 @@ host_functions! {
     /// Sets a limit; 2^64-1 is none. 0: bytes of linear memory. 1: fuel, in units of 100,000
     /// instructions. 2: living children. 3: open resources. 4: bytes of a message. 5: open
     /// descriptors. 6: bytes of the stack, between 16 KiB and 8 MiB. 7: messages that wait (see
-    /// `set_overflow`). Traps if there is no such limit.
+    /// `set_overflow`). 8: bytes that they take; no more come while there are so many. Traps if there is no such limit.
     fn set_limit(
         call, config_id: u64, limit: u32, value: u64, id_ptr: Ptr,
     ) -> Result<u32, Fault> {

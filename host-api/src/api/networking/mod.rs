@@ -48,7 +48,9 @@ impl Call<'_, '_> {
     /// Gives the process something, under a number.
     pub(in crate::api) fn add<T: Kind>(&mut self, resource: T) -> Result<u64, Fault> {
         let max = self.state.config.resources_max;
-        self.state.resources.add(resource, max)
+        let id = self.state.resources.add(resource, max)?;
+        self.state.tell_held();
+        Ok(id)
     }
 
     /// Something of the process's that is shared.

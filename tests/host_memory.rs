@@ -1,0 +1,290 @@
+//! What the host holds for guests is bounded: messages, wherever they wait, and resources. Whoever makes
+//! it hold most ends, and nobody else.
+
+mod support;
+
+use support::{Output, program, run_wat_with, spawn, spawn_linked_with, spawn_with, times};
+
+/// The reason "out of memory" of `get_exit_reason`.
+const OUT_OF_MEMORY: i64 = 6;
+
+#[track_caller]
+fn run(options: &[&str], items: &str, body: &str) -> Output {
+    let body = format!("(local $to i64) (local $i i64) (local $sum i64) {body}");
+    run_wat_with(options, &program(items, &body))
+}
+
+/// Sends small messages for ever.
+const FLOOD: &str = r#"(func (export "flood") (param $to i64)
+  (loop $again (call $send (local.get $to) (i64.const 1)) (br $again)))"#;
+
+#[test]
+fn whoever_floods_a_process_that_is_busy_ends_and_the_process_goes_on() {
+    for workers in ["--workers=1", "--workers=2"] {
+        // The main process does not receive until the flooder has ended, but others do not mind.
+        let body = format!(
+            "(call $die_with_links (i32.const 0))
+             (local.set $to {})
+             (if (i32.ne (call $receive (i32.const 32) (i32.const 1) (i64.const -1)) (i32.const 1))
+               (then unreachable))
+             (call $exit_reason (i32.const 320))
+             (call $say32 (call $kind)) (call $say (call $detail))
+             (call $say (call $recv))",
+            spawn_linked_with("flood", "(call $self)", 77)
+        );
+        let items = format!("{FLOOD} (data (i32.const 32) \"\\4d\")");
+        let body = format!("(i64.store (i32.const 32) (i64.const 77)) {body}");
+        run(&[workers, "--max-host-memory=32M"], &items, &body)
+            .expect(0)
+            .prints(&[OUT_OF_MEMORY, 32 << 20, 1])
+            .says(&["ran out of host memory: it has sent most of the", "that wait for process"]);
+    }
+}
+
+#[test]
+fn a_process_that_receives_nothing_from_many_ends() {
+    let items = format!(
+        "{FLOOD} (func (export \"deaf\") (param i64)
+           (drop (call $receive (i32.const 48) (i32.const 1) (i64.const -1))))"
+    );
+    let body = format!(
+        "(i64.store (i32.const 48) (i64.const 5))
+         (local.set $to {})
+         {}
+         (call $join (local.get $to))
+         (call $say (i64.const 1))",
+        spawn_with("deaf", "(i64.const 0)"),
+        times(8, &format!("(drop {})", spawn_with("flood", "(local.get $to)"))),
+    );
+    // With tag 5 as what it waits for, in its own memory.
+    let items =
+        items.replace("(param i64)\n", "(param i64) (i64.store (i32.const 48) (i64.const 5))\n");
+    run(&["--workers=2", "--max-host-memory=32M"], &items, &body).expect(0).prints(&[1]).says(&[
+        "the most of all, and all processes together may have 33554432 (--max-host-memory)",
+    ]);
+}
+
+#[test]
+fn who_floods_itself_ends() {
+    let body = "(loop $again (call $send (call $self) (i64.const 1)) (br $again))";
+    run(&["--max-host-memory=16M"], "", body)
+        .expect(134)
+        .says(&["the main process ran out of host memory", "the most of all"]);
+}
+
+#[test]
+fn long_messages_count_with_their_length() {
+    let items = r#"(func (export "heavy") (param $to i64)
+      (drop (memory.grow (i32.const 16)))
+      (loop $again
+        (call $create (i64.const 0) (i64.const 0))
+        (drop (call $write (i32.const 0) (i32.const 1000000)))
+        (drop (call $send_raw (local.get $to)))
+        (br $again)))"#;
+    let body = format!(
+        "(call $die_with_links (i32.const 0)) (drop {})
+         (i64.store (i32.const 32) (i64.const 77))
+         (if (i32.ne (call $receive (i32.const 32) (i32.const 1) (i64.const -1)) (i32.const 1))
+           (then unreachable))
+         (call $exit_reason (i32.const 320)) (call $say32 (call $kind))",
+        spawn_linked_with("heavy", "(call $self)", 77)
+    );
+    run(&["--max-host-memory=64M"], items, &body).expect(0).prints(&[OUT_OF_MEMORY]);
+}
+
+#[test]
+fn messages_that_are_written_and_kept_count_as_well() {
+    // Each keeps 4 MB in its hands; all of them more than there may be. Some end, not the main one.
+    let items = r#"(func (export "keep") (param $main i64)
+      (drop (memory.grow (i32.const 70)))
+      (call $create (i64.const 0) (i64.const 0))
+      (drop (call $write (i32.const 0) (i32.const 4000000)))
+      (call $sleep (i64.const -1)))"#;
+    let spawn = spawn_linked_with("keep", "(call $self)", 7);
+    let body = format!(
+        "(call $die_with_links (i32.const 0)) {}
+         (if (i32.ne (call $notice) (i32.const 1)) (then unreachable))
+         (call $say32 (call $kind))",
+        times(30, &format!("(drop {spawn})"))
+    );
+    run(&["--max-host-memory=64M"], items, &body).expect(0).prints(&[OUT_OF_MEMORY]);
+}
+
+#[test]
+fn a_channel_that_nobody_empties_is_closed_and_nobody_ends() {
+    let body = "(local $c i64)
+      (local.set $c (call $open (i64.const 0)))
+      (loop $again
+        (call $number (i64.const 0) (i64.const 1))
+        (br_if $again (i32.eqz (call $channel_send (local.get $c) (i64.const -1)))))
+      (call $say32 (call $channel_send (local.get $c) (i64.const -1)))";
+    run(&["--max-host-memory=32M"], "", body)
+        .expect(0)
+        .prints(&[1])
+        .says(&["a channel is closed and emptied", "33554432 bytes for all processes"]);
+}
+
+#[test]
+fn hoards_of_channels_count() {
+    let items =
+        r#"(func (export "hoard") (loop $again (drop (call $open (i64.const 0))) (br $again)))"#;
+    let body = format!(
+        "(local.set $to {}) (call $join (local.get $to)) (call $say (i64.const 1))",
+        spawn("hoard")
+    );
+    run(&["--max-host-memory=16M"], items, &body)
+        .expect(0)
+        .prints(&[1])
+        .says(&["ran out of host memory"]);
+}
+
+#[test]
+fn others_do_not_notice_a_flood() {
+    // Ten times the limit is sent and received meanwhile, by processes that keep nothing.
+    let items = format!(
+        "{FLOOD}
+         (func (export \"echo\") (param $main i64)
+           (loop $again (call $send (local.get $main) (call $recv)) (br $again)))
+         (func (export \"floods\") (local $i i64)
+           {}
+           (call $sleep (i64.const -1)))",
+        times(3, &format!("(drop {})", spawn_with("flood", "(call $self)")))
+    );
+    let body = format!(
+        "(local.set $to {}) (drop {})
+         {}
+         (call $say (local.get $sum))",
+        spawn_with("echo", "(call $self)"),
+        spawn("floods"),
+        times(
+            100_000,
+            "(call $send (local.get $to) (local.get $i))
+             (local.set $sum (i64.add (local.get $sum) (i64.sub (call $recv) (local.get $i))))"
+        ),
+    );
+    run(&["--workers=2", "--max-host-memory=16M"], &items, &body).expect(0).prints(&[0]);
+}
+
+#[test]
+fn a_mailbox_may_be_limited_in_bytes() {
+    let deaf = "(func (export \"deaf\") (call $sleep (i64.const -1)))";
+    let flood = |count: u32| times(count.into(), "(call $send (call $self) (local.get $i))");
+    // Each takes 96 bytes.
+    let body = format!("{} (call $say (i64.const 1))", flood(30));
+    run(&["--max-mailbox-bytes=4K", "--max-mailbox=1000:drop"], deaf, &body)
+        .expect_quiet_success()
+        .prints(&[1]);
+    let count = "(loop $again
+        (if (i32.eqz (call $receive (i32.const 0) (i32.const 0) (i64.const 0)))
+          (then (local.set $sum (i64.add (local.get $sum) (i64.const 1))) (br $again))))
+      (call $say (local.get $sum))";
+    run(
+        &["--max-mailbox-bytes=4K", "--max-mailbox=1000:drop"],
+        deaf,
+        &format!("{} {count}", flood(500)),
+    )
+    .expect_quiet_success()
+    .prints(&[43]);
+    run(&["--max-mailbox-bytes=4K"], deaf, &flood(100)).expect(134).says(&["sending to oneself"]);
+    let killed = format!("{} (call $yield) (call $yield)", flood(100));
+    run(&["--max-mailbox-bytes=4K", "--max-mailbox=1000:kill"], deaf, &killed)
+        .expect(134)
+        .says(&["more than 4096 bytes of messages waited for it"]);
+}
+
+#[test]
+fn a_flood_of_delayed_messages_is_bounded_in_number_and_in_memory() {
+    let items = r#"
+      (import "lunatic::timer" "send_after" (func $send_after (param i64 i64) (result i64)))
+      (func (export "many") (param $to i64)
+        (loop $again
+          (call $number (i64.const 0) (i64.const 1))
+          (drop (call $send_after (local.get $to) (i64.const 3600000)))
+          (br $again)))
+      (func (export "heavy") (param $to i64)
+        (drop (memory.grow (i32.const 16)))
+        (loop $again
+          (call $create (i64.const 0) (i64.const 0))
+          (drop (call $write (i32.const 0) (i32.const 1000000)))
+          (drop (call $send_after (local.get $to) (i64.const 3600000)))
+          (br $again)))"#;
+    let (import, items) = items.trim_start().split_once('\n').expect("two parts");
+    let body = format!(
+        "(local $to i64) (call $die_with_links (i32.const 0))
+         (drop {}) (if (i32.ne (call $notice) (i32.const 1)) (then unreachable))
+         (call $say32 (call $kind))
+         (drop {}) (if (i32.ne (call $notice) (i32.const 1)) (then unreachable))
+         (call $say32 (call $kind))",
+        spawn_linked_with("many", "(call $self)", 7),
+        spawn_linked_with("heavy", "(call $self)", 7),
+    );
+    let text = program(items, &body).replacen("(module", &format!("(module {import}"), 1);
+    // A trap in a host call; out of memory.
+    run_wat_with(&["--max-host-memory=64M"], &text)
+        .expect(0)
+        .prints(&[3, OUT_OF_MEMORY])
+        .says(&["the process has 100000 delayed messages, the most there can be"]);
+}
+
+#[test]
+fn delayed_messages_of_those_who_have_ended_make_room_first() {
+    let items = r#"
+      (import "lunatic::timer" "send_after" (func $send_after (param i64 i64) (result i64)))
+      (func (export "leave") (param $to i64) (local $i i64)
+        (drop (memory.grow (i32.const 16)))
+        (loop $again
+          (call $create (i64.const 0) (i64.const 0))
+          (drop (call $write (i32.const 0) (i32.const 1000000)))
+          (drop (call $send_after (local.get $to) (i64.const 3600000)))
+          (local.set $i (i64.add (local.get $i) (i64.const 1)))
+          (br_if $again (i64.lt_u (local.get $i) (i64.const 10)))))"#;
+    let (import, items) = items.trim_start().split_once('\n').expect("two parts");
+    let body = format!(
+        "(local $to i64) (local $i i64) {}
+         (call $say (i64.const 1))",
+        times(
+            30,
+            &format!(
+                "(local.set $to {}) (call $join (local.get $to))",
+                spawn_with("leave", "(call $self)")
+            )
+        )
+    );
+    let text = program(items, &body).replacen("(module", &format!("(module {import}"), 1);
+    run_wat_with(&["--max-host-memory=64M"], &text).expect_quiet_success().prints(&[1]);
+}
+
+#[test]
+fn a_delayed_message_honours_the_limit_of_the_mailbox() {
+    // Two fit; five come.
+    let import = r#"(import "lunatic::timer" "send_after"
+      (func $send_after (param i64 i64) (result i64)))"#;
+    let later = times(
+        5,
+        "(call $number (i64.const 0) (i64.add (local.get $i) (i64.const 1)))
+         (drop (call $send_after (call $self) (i64.const 1)))",
+    );
+    let sum = |count: u64| {
+        format!(
+            "{} (call $say (local.get $sum))",
+            times(count, "(local.set $sum (i64.add (local.get $sum) (call $recv)))")
+        )
+    };
+    let run = |options: &[&str], body: &str| {
+        let body = format!("(local $i i64) (local $sum i64) {later} {body}");
+        let text = program("", &body).replacen("(module", &format!("(module {import}"), 1);
+        run_wat_with(options, &text)
+    };
+    // They wait, and come when there is room.
+    run(&["--max-mailbox=2"], &sum(5)).expect_quiet_success().prints(&[15]);
+    run(&["--max-mailbox=2"], &format!("(call $sleep (i64.const 30)) {}", sum(5)))
+        .expect_quiet_success()
+        .prints(&[15]);
+    let only = "(call $sleep (i64.const 30)) (call $say (call $recv)) (call $say (call $recv))
+      (call $say32 (call $receive (i32.const 0) (i32.const 0) (i64.const 30)))";
+    let output = run(&["--max-mailbox=2:drop"], only).expect_quiet_success();
+    assert_eq!(output.numbers()[2], 9027, "{output:#?}");
+    run(&["--max-mailbox=2:kill"], "(call $sleep (i64.const -1))")
+        .expect(134)
+        .says(&["more than 2 messages waited for it"]);
+}
