@@ -1,4 +1,5 @@
-;; The kernels of `kernels.rs` and of `peers/kernels`: one exported function each.
+;; The kernels of `kernels.rs` and of `peers/kernels`: one exported function each. What they read they have
+;; written before: pages that were never written are all the same page of zeros to the system, and to the cache.
 (module (memory 130)
   (func $fib (param i32) (result i32)
     (if (result i32) (i32.lt_u (local.get 0) (i32.const 2)) (then (local.get 0))
@@ -54,6 +55,9 @@
       (br_if $again (i32.lt_u (local.tee $round (i32.add (local.get $round) (i32.const 1))) (i32.const 4)))))
 
   (func (export "f32 matrix multiply 256") (local $i i32) (local $j i32) (local $k i32) (local $s f32)
+    (loop $fill
+      (f32.store (i32.shl (local.get $k) (i32.const 2)) (f32.convert_i32_u (i32.and (local.get $k) (i32.const 7))))
+      (br_if $fill (i32.lt_u (local.tee $k (i32.add (local.get $k) (i32.const 1))) (i32.const 131072))))
     (loop $rows (local.set $j (i32.const 0))
       (loop $columns (local.set $k (i32.const 0)) (local.set $s (f32.const 0))
         (loop $sum
@@ -66,6 +70,9 @@
       (br_if $rows (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 256)))))
 
   (func (export "f64 matrix multiply 256") (local $i i32) (local $j i32) (local $k i32) (local $s f64)
+    (loop $fill
+      (f64.store (i32.shl (local.get $k) (i32.const 3)) (f64.convert_i32_u (i32.and (local.get $k) (i32.const 7))))
+      (br_if $fill (i32.lt_u (local.tee $k (i32.add (local.get $k) (i32.const 1))) (i32.const 131072))))
     (loop $rows (local.set $j (i32.const 0))
       (loop $columns (local.set $k (i32.const 0)) (local.set $s (f64.const 0))
         (loop $sum
