@@ -82,6 +82,26 @@ fn supervisors_calls_links_and_names_do_what_their_pages_say() {
 }
 
 #[test]
+fn supervisors_hold_when_things_go_wrong() {
+    for workers in ["1", "2", "8"] {
+        let Some(output) = run_with(workers, "supervisor_faults") else { return };
+        let output = output.expect(0);
+        assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
+        assert!(output.stdout.contains("ok a supervisor whose parent fails"), "{output:#?}");
+    }
+}
+
+#[test]
+fn children_of_every_kind_are_confined_and_late_answers_dropped() {
+    for workers in ["1", "2", "8"] {
+        let Some(output) = run_with(workers, "confined") else { return };
+        let output = output.expect(0);
+        assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
+        assert!(output.stdout.contains("ok nor is anything left of it"), "{output:#?}");
+    }
+}
+
+#[test]
 fn no_acknowledged_write_is_lost_while_ten_thousand_workers_are_killed() {
     for (workers, kills) in [("1", "500"), ("8", "500"), ("2", "10000")] {
         let output = run_guest(&["--workers", workers], "kv_store", &[kills], b"");

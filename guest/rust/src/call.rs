@@ -4,10 +4,10 @@
 //! What Rust adds: each request says in its type what the answer is. A [`Reply`] is a part of the request message, made by
 //! [`Process::call`]; the server answers when it likes, then or later, or hands the reply to another process that does.
 
-use crate::abi::{self, ties, Status};
+use crate::abi::{self, Status};
 use crate::codec;
 use crate::error::Error;
-use crate::event::{call_tag, give_call_up};
+use crate::event::{call_tag, drop_late_answers, give_call_up};
 use crate::exit::read_notice;
 use crate::process::Process;
 use crate::time::milliseconds;
@@ -67,13 +67,23 @@ impl<M: Serialize> Process<M> {
     ///
     /// # Errors
     /// [`Error::Ended`] if the process has ended or ends first, [`Error::Timeout`], and those of
-    /// [`checked_send`](Process::checked_send). Whether the request was carried out is then unknown.
+    /// [`checked_send`](Process::checked_send). Whether the request was carried out is then unknown. An answer that comes
+    /// after the time was over is dropped; it is never taken for that to another call. When the process ends, the call
+    /// does, also if the process has handed its [`Reply`] on to another that could still answer.
     #[track_caller]
     pub fn call<R: DeserializeOwned>(&self, make: impl FnOnce(Reply<R>) -> M) -> Result<R, Error> {
         self.call_timeout(CALL_TIMEOUT, make)
     }
 
     /// The same; waits up to `timeout`.
+    ///
+    /// ```no_run
+    /// # use lunatic::{Process, Reply};
+    /// use std::time::Duration;
+    ///
+    /// # let server = Process::<Reply<u64>>::from_id(7);
+    /// let answer = server.call_timeout(Duration::from_millis(20), |reply| reply);
+    /// ```
     ///
     /// # Errors
     /// Those of [`call`](Process::call).
@@ -83,23 +93,25 @@ impl<M: Serialize> Process<M> {
         timeout: Duration,
         make: impl FnOnce(Reply<R>) -> M,
     ) -> Result<R, Error> {
+        codec::assert_idle();
+        drop_late_answers();
         let tag = call_tag();
         let reply = Reply { process: abi::process_id(), tag, answer: PhantomData };
         codec::encode(&make(reply), crate::mailbox::DATA_TAG)?;
-        ties::monitor_with_tag(tag, self.id());
+        abi::monitor_with_tag(tag, self.id());
         abi::message_send(self.id());
         match abi::mailbox_receive(&[tag], milliseconds(timeout)) {
             Status::Done => {
-                ties::stop_monitoring_with_tag(tag, self.id());
+                abi::stop_monitoring_with_tag(tag, self.id());
                 codec::decode()
             }
             Status::TimedOut => {
-                ties::stop_monitoring_with_tag(tag, self.id());
-                give_call_up();
+                abi::stop_monitoring_with_tag(tag, self.id());
+                give_call_up(tag);
                 Err(Error::Timeout(timeout))
             }
-            Status::Other(ties::PROCESS_DIED) => {
-                give_call_up();
+            Status::Other(abi::PROCESS_DIED) => {
+                give_call_up(tag);
                 Err(match read_notice() {
                     Ok(notice) => Error::Ended { notice: Box::new(notice) },
                     Err(_) => unreachable!("a monitor does not ask to end"),

@@ -1,16 +1,24 @@
 //! What a child may do and have.
 //!
-//! The runtime keeps the configuration and this crate its number. Every method tells the runtime at once; what it refuses
-//! is remembered, and `spawn_with` answers it: so a chain of calls has one place to look for errors.
+//! A configuration is a list of wishes, so that it can travel: a supervisor in another process spawns with it. The
+//! runtime is told when the first process is spawned with it, by the process that spawns, and checks every wish against
+//! what that one has itself. What it refuses is remembered, and the spawn answers it: so a chain of calls has one place
+//! to look for errors.
 
 use crate::abi;
 use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
 
-/// What a process that is spawned with it may do and have: see [`Process::spawn_with`](crate::Process::spawn_with).
+/// What a process that is spawned with it may do and have: see [`Process::spawn_with`](crate::Process::spawn_with) and
+/// [`Child::config`](crate::Child::config).
 ///
-/// A new one grants the standard streams and nothing else, within the limits of the process that makes it. A process can
-/// give its children at most what it has itself. One configuration may serve any number of processes; what is changed
+/// A new one grants the standard streams and nothing else, within the limits of the process that spawns with it. A process
+/// can give its children at most what it has itself. One configuration may serve any number of processes; what is changed
 /// later holds for those that are spawned later.
+///
+/// A clone, or one that has travelled in a message, grants the same (of what its new owner has), and counts what its
+/// own processes use.
 ///
 /// ```no_run
 /// use lunatic::{DirAccess, Process, ProcessConfig};
@@ -23,15 +31,40 @@ use crate::error::Error;
 /// Process::spawn_with(&config, 7, |number: u32| println!("{number}")).unwrap();
 /// println!("used: {:?}", config.usage());
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct ProcessConfig {
+    /// Begins with what the spawning process has, not with nothing.
+    like_mine: bool,
+    wishes: Vec<Wish>,
+    /// What the runtime knows of it.
+    #[serde(skip)]
+    made: OnceCell<Made>,
+}
+
+/// One thing that is to be granted, limited or taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Wish {
+    Limit(u32, u64),
+    Overflow(Overflow),
+    Right(Right, bool),
+    Dir { path: String, name: String, access: DirAccess },
+    Network(String),
+    NoNetwork,
+    Arg(String),
+    Env(String, String),
+}
+
+/// A configuration of the runtime's.
+#[derive(Debug)]
+struct Made {
+    /// Negative: there is none, as this process may not make any.
     id: i64,
     /// The first thing that was refused.
-    error: Option<String>,
+    refused: Option<String>,
 }
 
 /// What a process may do in a directory that it is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirAccess {
     /// Look and read.
     ReadOnly,
@@ -40,7 +73,7 @@ pub enum DirAccess {
 }
 
 /// What becomes of a message that finds a mailbox full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Overflow {
     /// Its sender waits until there is room.
     Block = 0,
@@ -51,7 +84,7 @@ pub enum Overflow {
 }
 
 /// Something that a process may do, or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Right {
     /// Spawn processes.
@@ -67,7 +100,7 @@ pub enum Right {
 }
 
 /// What the processes of a configuration have used, all together and up to their last wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Usage {
     /// Fuel, in units of 100,000 instructions, rounded up.
@@ -96,7 +129,7 @@ mod limit {
 }
 
 impl Right {
-    fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         match self {
             Right::Spawn => 0,
             Right::Compile => 1,
@@ -107,19 +140,13 @@ impl Right {
     }
 }
 
-impl Default for ProcessConfig {
-    fn default() -> ProcessConfig {
-        ProcessConfig::new()
-    }
-}
-
 impl ProcessConfig {
     /// Grants the standard streams only.
     pub fn new() -> ProcessConfig {
-        ProcessConfig::from_id(abi::config_create())
+        ProcessConfig::default()
     }
 
-    /// Grants what this process has, to take something away from.
+    /// Grants what the process has that spawns with it, to take something away from.
     ///
     /// ```no_run
     /// use lunatic::{ProcessConfig, Right};
@@ -127,56 +154,83 @@ impl ProcessConfig {
     /// let config = ProcessConfig::like_mine().deny(Right::Spawn);
     /// ```
     pub fn like_mine() -> ProcessConfig {
-        ProcessConfig::from_id(abi::config_copy_own())
-    }
-
-    fn from_id(id: i64) -> ProcessConfig {
-        let refused =
-            "this process may not make configurations; its parent, or `lunatic run`, decides that";
-        ProcessConfig { id, error: (id < 0).then(|| refused.to_string()) }
+        ProcessConfig { like_mine: true, ..ProcessConfig::default() }
     }
 
     /// Most bytes of memory. Beyond it, allocations fail.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().memory(16 << 20);
+    /// ```
     pub fn memory(self, bytes: u64) -> ProcessConfig {
         self.limit(limit::MEMORY, bytes)
     }
 
     /// Fuel for all its life, in units of 100,000 instructions. A process that has used it up ends.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().fuel(1_000);
+    /// ```
     pub fn fuel(self, units: u64) -> ProcessConfig {
         self.limit(limit::FUEL, units)
     }
 
     /// Most living children. A spawn beyond it is an error.
+    ///
+    /// ```
+    /// use lunatic::{ProcessConfig, Right};
+    ///
+    /// let config = ProcessConfig::new().allow(Right::Spawn).children(8);
+    /// ```
     pub fn children(self, count: u64) -> ProcessConfig {
         self.limit(limit::CHILDREN, count)
     }
 
     /// Most open resources: channels, sockets, configurations, … A process that opens one more ends.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().resources(100);
+    /// ```
     pub fn resources(self, count: u64) -> ProcessConfig {
         self.limit(limit::RESOURCES, count)
     }
 
     /// Most bytes of a message that it writes.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().message(64 << 10);
+    /// ```
     pub fn message(self, bytes: u64) -> ProcessConfig {
         self.limit(limit::MESSAGE, bytes)
     }
 
-    /// Most open files and directories.
+    /// Most open descriptors: files, directories, standard streams.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().descriptors(16);
+    /// ```
     pub fn descriptors(self, count: u64) -> ProcessConfig {
         self.limit(limit::DESCRIPTORS, count)
     }
 
     /// Most bytes of the runtime's stack, between 16 KiB and 8 MiB. (The stack for Rust values is part of the memory.)
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().stack(1 << 20);
+    /// ```
     pub fn stack(self, bytes: u64) -> ProcessConfig {
         self.limit(limit::STACK, bytes)
     }
 
     /// Most messages that may wait for it, and what becomes of one more.
+    ///
+    /// ```
+    /// use lunatic::{Overflow, ProcessConfig};
+    ///
+    /// let config = ProcessConfig::new().mailbox(1_000, Overflow::Drop);
+    /// ```
     pub fn mailbox(self, messages: u64, overflow: Overflow) -> ProcessConfig {
-        self.limit(limit::MAILBOX, messages).with(|id| {
-            abi::config_set_overflow(id, overflow as u32);
-            Ok(())
-        })
+        self.limit(limit::MAILBOX, messages).with(Wish::Overflow(overflow))
     }
 
     /// No more messages come while those that wait for it take so many bytes, each with an envelope of 96; what becomes
@@ -186,70 +240,117 @@ impl ProcessConfig {
     }
 
     /// Allows something.
+    ///
+    /// ```
+    /// use lunatic::{ProcessConfig, Right};
+    ///
+    /// let config = ProcessConfig::new().allow(Right::Spawn).allow(Right::Kill);
+    /// ```
     pub fn allow(self, right: Right) -> ProcessConfig {
-        self.with(|id| abi::config_set_right(id, right.number(), true))
+        self.with(Wish::Right(right, true))
     }
 
     /// Takes a right away.
+    ///
+    /// ```
+    /// use lunatic::{ProcessConfig, Right};
+    ///
+    /// let config = ProcessConfig::like_mine().deny(Right::Compile);
+    /// ```
     pub fn deny(self, right: Right) -> ProcessConfig {
-        self.with(|id| abi::config_set_right(id, right.number(), false))
+        self.with(Wish::Right(right, false))
     }
 
-    /// A directory: `path` as this process knows it, and the child will.
+    /// A directory: `path` as the process that spawns knows it, and the child will.
+    ///
+    /// ```
+    /// use lunatic::{DirAccess, ProcessConfig};
+    ///
+    /// let config = ProcessConfig::new().dir("/data", DirAccess::ReadOnly);
+    /// ```
     pub fn dir(self, path: &str, access: DirAccess) -> ProcessConfig {
         self.dir_as(path, path, access)
     }
 
-    /// A directory: `path` as this process knows it, `name` as the child will.
+    /// A directory: `path` as the process that spawns knows it, `name` as the child will.
+    ///
+    /// ```
+    /// use lunatic::{DirAccess, ProcessConfig};
+    ///
+    /// let config = ProcessConfig::new().dir_as("/data/user-7", "/home", DirAccess::ReadWrite);
+    /// ```
     pub fn dir_as(self, path: &str, name: &str, access: DirAccess) -> ProcessConfig {
-        self.with(|id| abi::config_add_dir(id, path, name, access == DirAccess::ReadWrite))
+        self.with(Wish::Dir { path: path.to_string(), name: name.to_string(), access })
     }
 
     /// Allows to connect to `HOST:PORT`: an address, a net (`10.0.0.0/8`), a name or `*`; a port, a range (`80-90`) or `*`.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().connect("db.local:5432");
+    /// ```
     pub fn connect(self, to: &str) -> ProcessConfig {
-        self.network(&format!("connect:{to}"))
+        self.with(Wish::Network(format!("connect:{to}")))
     }
 
     /// Allows to listen at `HOST:PORT`, as for [`connect`](ProcessConfig::connect).
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().listen("127.0.0.1:8080");
+    /// ```
     pub fn listen(self, at: &str) -> ProcessConfig {
-        self.network(&format!("listen:{at}"))
+        self.with(Wish::Network(format!("listen:{at}")))
     }
 
     /// Allows what a rule says, as `lunatic run --allow-net` takes it.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().network("connect:10.0.0.0/8:*");
+    /// ```
     pub fn network(self, rule: &str) -> ProcessConfig {
-        self.with(|id| abi::config_add_network_rule(id, rule))
+        self.with(Wish::Network(rule.to_string()))
     }
 
     /// Takes all that was allowed of the network away.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::like_mine().no_network();
+    /// ```
     pub fn no_network(self) -> ProcessConfig {
-        self.with(|id| {
-            abi::config_clear_network_rules(id);
-            Ok(())
-        })
+        self.with(Wish::NoNetwork)
     }
 
     /// One more argument; the first is the program's name.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().arg("worker").arg("--verbose");
+    /// ```
     pub fn arg(self, argument: &str) -> ProcessConfig {
-        self.with(|id| {
-            abi::config_add_arg(id, argument);
-            Ok(())
-        })
+        self.with(Wish::Arg(argument.to_string()))
     }
 
     /// An environment variable.
+    ///
+    /// ```
+    /// let config = lunatic::ProcessConfig::new().env("HOME", "/home");
+    /// ```
     pub fn env(self, key: &str, value: &str) -> ProcessConfig {
-        self.with(|id| {
-            abi::config_add_env(id, key, value);
-            Ok(())
-        })
+        self.with(Wish::Env(key.to_string(), value.to_string()))
     }
 
-    /// What its processes have used so far.
+    /// What the processes that were spawned with it have used so far.
+    ///
+    /// ```no_run
+    /// use lunatic::{Process, ProcessConfig};
+    ///
+    /// let config = ProcessConfig::new().fuel(1_000);
+    /// Process::spawn_with(&config, (), |()| println!("some work")).unwrap();
+    /// println!("{} of 1000 units", config.usage().fuel);
+    /// ```
     pub fn usage(&self) -> Usage {
-        if self.id < 0 {
+        let Some(id) = self.made.get().map(|made| made.id).filter(|&id| id >= 0) else {
             return Usage::default();
-        }
-        let used = |what| abi::config_usage(self.id, what);
+        };
+        let used = |what| abi::config_usage(id, what);
         Usage {
             fuel: used(0),
             memory: used(1),
@@ -260,27 +361,70 @@ impl ProcessConfig {
     }
 
     fn limit(self, limit: u32, value: u64) -> ProcessConfig {
-        self.with(|id| abi::config_set_limit(id, limit, value))
+        self.with(Wish::Limit(limit, value))
     }
 
-    /// Changes something, unless something went wrong before.
-    fn with(mut self, change: impl FnOnce(i64) -> Result<(), String>) -> ProcessConfig {
-        if self.error.is_none() {
-            self.error = change(self.id).err();
+    /// One wish more; the runtime is told at once if it knows of this configuration already.
+    fn with(mut self, wish: Wish) -> ProcessConfig {
+        if let Some(made) = self.made.get_mut() {
+            made.grant(&wish);
         }
+        self.wishes.push(wish);
         self
     }
 
-    /// Its number, if nothing of it was refused.
+    /// Its number in this process, if nothing of it was refused.
     pub(crate) fn id(&self) -> Result<i64, Error> {
-        match &self.error {
+        let made = self.made.get_or_init(|| Made::new(self.like_mine, &self.wishes));
+        match &made.refused {
             Some(reason) => Err(Error::Config { reason: reason.clone() }),
-            None => Ok(self.id),
+            None => Ok(made.id),
         }
     }
 }
 
-impl Drop for ProcessConfig {
+impl Made {
+    fn new(like_mine: bool, wishes: &[Wish]) -> Made {
+        let id = if like_mine { abi::config_copy_own() } else { abi::config_create() };
+        let refused =
+            "this process may not make configurations; its parent, or `lunatic run`, decides that";
+        let mut made = Made { id, refused: (id < 0).then(|| refused.to_string()) };
+        wishes.iter().for_each(|wish| made.grant(wish));
+        made
+    }
+
+    /// Tells the runtime a wish, unless it has refused one before.
+    fn grant(&mut self, wish: &Wish) {
+        if self.refused.is_none() {
+            self.refused = grant(self.id, wish).err();
+        }
+    }
+}
+
+fn grant(id: i64, wish: &Wish) -> Result<(), String> {
+    match wish {
+        Wish::Limit(limit, value) => abi::config_set_limit(id, *limit, *value)?,
+        Wish::Overflow(overflow) => abi::config_set_overflow(id, *overflow as u32),
+        Wish::Right(right, has) => abi::config_set_right(id, right.number(), *has)?,
+        Wish::Dir { path, name, access } => {
+            abi::config_add_dir(id, path, name, *access == DirAccess::ReadWrite)?;
+        }
+        Wish::Network(rule) => abi::config_add_network_rule(id, rule)?,
+        Wish::NoNetwork => abi::config_clear_network_rules(id),
+        Wish::Arg(argument) => abi::config_add_arg(id, argument),
+        Wish::Env(key, value) => abi::config_add_env(id, key, value),
+    }
+    Ok(())
+}
+
+impl Clone for ProcessConfig {
+    fn clone(&self) -> ProcessConfig {
+        let (like_mine, wishes) = (self.like_mine, self.wishes.clone());
+        ProcessConfig { like_mine, wishes, made: OnceCell::new() }
+    }
+}
+
+impl Drop for Made {
     fn drop(&mut self) {
         if self.id >= 0 {
             abi::config_drop(self.id);

@@ -1,6 +1,6 @@
 //! All that can come into a mailbox: messages, and notices of others' ends.
 
-use crate::abi::{self, ties, Status};
+use crate::abi::{self, Status};
 use crate::codec;
 use crate::error::Error;
 use crate::exit::{read_notice, Notice};
@@ -8,7 +8,8 @@ use crate::mailbox::Mailbox;
 use crate::process::Process;
 use crate::time::milliseconds;
 use serde::de::DeserializeOwned;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// What [`Mailbox::next`] gives.
@@ -64,10 +65,10 @@ fn next_within<M: DeserializeOwned>(timeout: Option<Duration>) -> Result<Event<M
             Status::TimedOut => return Err(Error::Timeout(timeout.unwrap_or_default())),
             Status::Done if is_left_over() => limit.begin(),
             Status::Done => return codec::decode().map(Event::Message),
-            Status::Other(code @ (ties::LINK_DIED | ties::PROCESS_DIED)) => match read_notice() {
+            Status::Other(code @ (abi::LINK_DIED | abi::PROCESS_DIED)) => match read_notice() {
                 Err(by) => return Ok(Event::AskedToEnd(by)),
                 Ok(notice) if is_of_a_call(notice.tag) => limit.begin(),
-                Ok(notice) if code == ties::LINK_DIED => return Ok(Event::LinkFailed(notice)),
+                Ok(notice) if code == abi::LINK_DIED => return Ok(Event::LinkFailed(notice)),
                 Ok(notice) => return Ok(Event::Ended(notice)),
             },
             Status::Closed => unreachable!("a mailbox does not close"),
@@ -111,7 +112,12 @@ thread_local! {
     static CALLS: Cell<i64> = const { Cell::new(0) };
     /// A call has given up: its answer may come yet.
     static GAVE_UP: Cell<bool> = const { Cell::new(false) };
+    /// The tags of the last calls that have.
+    static ABANDONED: RefCell<VecDeque<i64>> = const { RefCell::new(VecDeque::new()) };
 }
+
+/// So many late answers are looked for by a process that only calls and never receives. By feel.
+const ABANDONED_MAX: usize = 64;
 
 /// A tag for one call.
 pub(crate) fn call_tag() -> i64 {
@@ -121,8 +127,27 @@ pub(crate) fn call_tag() -> i64 {
 }
 
 /// A call ends without its answer, which may come later and is to be passed over then.
-pub(crate) fn give_call_up() {
+pub(crate) fn give_call_up(tag: i64) {
     GAVE_UP.set(true);
+    ABANDONED.with_borrow_mut(|tags| {
+        if tags.len() == ABANDONED_MAX {
+            tags.pop_front();
+        }
+        tags.push_back(tag);
+    });
+}
+
+/// Takes answers of calls that have given up out of the mailbox, where a process that never receives would collect them.
+pub(crate) fn drop_late_answers() {
+    ABANDONED.with_borrow_mut(|tags| {
+        while !tags.is_empty()
+            && abi::mailbox_receive(tags.make_contiguous(), 0) != Status::TimedOut
+        {
+            let late = abi::message_tag();
+            tags.retain(|&tag| tag != late);
+            codec::discard();
+        }
+    });
 }
 
 fn is_of_a_call(tag: i64) -> bool {
@@ -131,10 +156,10 @@ fn is_of_a_call(tag: i64) -> bool {
 
 /// The scratch message is the answer to a call that has given up.
 pub(crate) fn is_left_over() -> bool {
-    GAVE_UP.get() && is_of_a_call(ties::message_tag())
+    GAVE_UP.get() && is_of_a_call(abi::message_tag())
 }
 
 /// The scratch message, a notice, is about a call that is over.
 pub(crate) fn is_left_over_notice() -> bool {
-    is_of_a_call(ties::message_tag())
+    is_of_a_call(abi::message_tag())
 }

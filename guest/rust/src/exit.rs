@@ -1,6 +1,6 @@
 //! Why a process ended, for those who are told.
 
-use crate::abi::ties::{self as abi, ExitRecord};
+use crate::abi::{self, ExitRecord};
 use crate::process::Process;
 use serde::{Deserialize, Serialize};
 use std::fmt;

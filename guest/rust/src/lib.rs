@@ -60,6 +60,7 @@ mod error;
 mod mailbox;
 pub mod net;
 mod process;
+mod spawn;
 mod time;
 
 mod exit;
@@ -82,6 +83,7 @@ pub use exit::{ExitReason, Notice};
 pub use link::{survive_links, unregister};
 pub use mailbox::Mailbox;
 pub use process::Process;
+pub use spawn::Spawn;
 pub use supervisor::{Child, ChildInfo, Restart, Shutdown, Strategy, Supervisor, SupervisorRef};
 pub use time::{sleep, yield_now};
 

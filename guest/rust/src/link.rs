@@ -4,16 +4,19 @@
 //! however it ends. Unlike in Erlang, a normal end says nothing to links, also not to those who survive them; there is
 //! one link and one monitor between two processes, however often they are made.
 
-use crate::abi::{self, ties, FnIndex};
-use crate::codec;
+use crate::abi;
 use crate::error::Error;
-use crate::mailbox::{self, Mailbox};
-use crate::process::{self, Process};
+use crate::mailbox::Mailbox;
+use crate::process::Process;
+use crate::spawn::Spawn;
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
 /// The tag of a link that was made without one.
-const LINK_TAG: i64 = 1;
+pub(crate) const LINK_TAG: i64 = 1;
+
+/// The tag of a monitor that a process is started with, if it has no other.
+pub(crate) const MONITOR_TAG: i64 = 2;
 
 /// Whether this process survives the failure of those it is linked with. At first it does not: it dies too. When it does,
 /// [`Mailbox::next`] gives an [`Event::LinkFailed`](crate::Event::LinkFailed) instead. (In Erlang: `trap_exit`.)
@@ -24,11 +27,11 @@ const LINK_TAG: i64 = 1;
 /// lunatic::survive_links(true);
 /// ```
 pub fn survive_links(survives: bool) {
-    ties::die_when_link_dies(!survives);
+    abi::die_when_link_dies(!survives);
 }
 
 impl Process<()> {
-    /// As [`spawn`](Process::spawn), linked with the caller before the child can run.
+    /// As [`spawn`](Process::spawn), linked with the caller before the child can run. ([`Spawn`] can do more.)
     ///
     /// ```no_run
     /// // If it panics, so does the whole.
@@ -42,22 +45,8 @@ impl Process<()> {
     where
         C: Serialize + DeserializeOwned,
     {
-        spawn_link(&context, process::run::<C>, FnIndex::of_entry(entry))
+        Spawn::new().link().start(context, entry)
     }
-}
-
-#[track_caller]
-fn spawn_link<M>(
-    context: &impl Serialize,
-    trampoline: fn(FnIndex),
-    entry: FnIndex,
-) -> Result<Process<M>, Error> {
-    codec::encode(context, mailbox::CONTEXT_TAG)?;
-    let (trampoline, entry) = (ties::trampoline_number(trampoline), ties::number_of(entry));
-    ties::spawn_tied(trampoline, entry, LINK_TAG, 0).map(Process::from_id).map_err(|reason| {
-        codec::discard(); // the runtime has left the message where it was
-        Error::Spawn { reason }
-    })
 }
 
 impl<M> Process<M> {
@@ -80,7 +69,7 @@ impl<M> Process<M> {
     where
         C: Serialize + DeserializeOwned,
     {
-        spawn_link(&context, process::run_with_mailbox::<C, M>, FnIndex::of_entry2(entry))
+        Spawn::new().link().start_with_mailbox(context, entry)
     }
 
     /// Links the caller with this process: if one fails, the other dies too, or is told if it
@@ -91,17 +80,27 @@ impl<M> Process<M> {
     /// worker.link();
     /// ```
     pub fn link(&self) {
-        ties::link(LINK_TAG, self.id());
+        abi::link(LINK_TAG, self.id());
     }
 
     /// As [`link`](Process::link), with a tag that comes back with the notice.
+    ///
+    /// ```no_run
+    /// # let worker = lunatic::Process::<()>::from_id(7);
+    /// worker.link_with_tag(42);
+    /// ```
     pub fn link_with_tag(&self, tag: i64) {
-        ties::link(tag, self.id());
+        abi::link(tag, self.id());
     }
 
-    /// Takes the link away: from then on neither's failure does anything to the other.
+    /// Takes the link away: from then on neither's failure does anything to the other. A notice may wait already.
+    ///
+    /// ```no_run
+    /// # let worker = lunatic::Process::<()>::from_id(7);
+    /// worker.unlink();
+    /// ```
     pub fn unlink(&self) {
-        ties::unlink(self.id());
+        abi::unlink(self.id());
     }
 
     /// Has the caller told when this process ends: by an [`Event::Ended`](crate::Event::Ended) of [`Mailbox::next`]; at
@@ -117,18 +116,50 @@ impl<M> Process<M> {
     /// }
     /// ```
     pub fn monitor(&self) {
-        ties::monitor(self.id());
+        abi::monitor(self.id());
     }
 
     /// Takes [`monitor`](Process::monitor) back. A notice may wait already.
+    ///
+    /// ```no_run
+    /// # let worker = lunatic::Process::<()>::from_id(7);
+    /// worker.stop_monitoring();
+    /// ```
     pub fn stop_monitoring(&self) {
-        ties::stop_monitoring(self.id());
+        abi::stop_monitoring(self.id());
+        self.stop_monitoring_with_tag(MONITOR_TAG);
+    }
+
+    /// As [`monitor`](Process::monitor), with a notice of its own for each call, which has this tag.
+    ///
+    /// ```no_run
+    /// # let worker = lunatic::Process::<()>::from_id(7);
+    /// worker.monitor_with_tag(42);
+    /// ```
+    pub fn monitor_with_tag(&self, tag: i64) {
+        abi::monitor_with_tag(tag, self.id());
+    }
+
+    /// Takes one [`monitor_with_tag`](Process::monitor_with_tag) back. A notice may wait already.
+    ///
+    /// ```no_run
+    /// # let worker = lunatic::Process::<()>::from_id(7);
+    /// worker.stop_monitoring_with_tag(42);
+    /// ```
+    pub fn stop_monitoring_with_tag(&self, tag: i64) {
+        abi::stop_monitoring_with_tag(tag, self.id());
     }
 
     /// Asks this process to end, as the failure of a link would: it dies, unless it [survives](survive_links) its links.
     /// Then it gets an [`Event::AskedToEnd`](crate::Event::AskedToEnd). (In Erlang: `exit(Pid, shutdown)`.)
+    /// Nothing happens if the caller may not [kill](crate::Right::Kill).
+    ///
+    /// ```no_run
+    /// # let worker = lunatic::Process::<()>::from_id(7);
+    /// worker.ask_to_end();
+    /// ```
     pub fn ask_to_end(&self) {
-        ties::send_exit(self.id());
+        abi::send_exit(self.id());
     }
 
     /// Gives this process a name, by which all processes of the program [find](Process::lookup) it. Another that had the
@@ -139,7 +170,7 @@ impl<M> Process<M> {
     /// logger.register("logger");
     /// ```
     pub fn register(&self, name: &str) {
-        ties::registry_put(name, self.id());
+        abi::registry_put(name, self.id());
     }
 
     /// The living process with this name. Nothing but agreement makes its messages an `M`.
@@ -152,10 +183,17 @@ impl<M> Process<M> {
     /// }
     /// ```
     pub fn lookup(name: &str) -> Option<Process<M>> {
-        ties::registry_get(name).map(Process::from_id)
+        abi::registry_get(name).map(Process::from_id)
     }
 
     /// The same process, whatever its messages are: for links and lists.
+    ///
+    /// ```
+    /// use lunatic::Process;
+    ///
+    /// let process = Process::<String>::from_id(7).untyped();
+    /// assert_eq!(process, Process::<()>::from_id(7));
+    /// ```
     pub fn untyped(&self) -> Process<()> {
         Process::from_id(self.id())
     }
@@ -167,7 +205,7 @@ impl<M> Process<M> {
 /// lunatic::unregister("logger");
 /// ```
 pub fn unregister(name: &str) {
-    ties::registry_remove(name);
+    abi::registry_remove(name);
 }
 
 /// Kills a process and waits until it is gone, as its notice with this tag says.

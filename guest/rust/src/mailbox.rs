@@ -1,6 +1,5 @@
 //! The mailbox: every process has one, anybody who knows the process may send to it, only the process receives.
 
-use crate::abi::ties::PROCESS_DIED;
 use crate::abi::{self, Status};
 use crate::codec;
 use crate::error::Error;
@@ -142,7 +141,7 @@ fn receive_within<M: DeserializeOwned>(
             Status::Done => return codec::decode(),
             Status::TimedOut => return Err(timed_out()),
             Status::Closed => unreachable!("a mailbox does not close"),
-            Status::Other(PROCESS_DIED) if event::is_left_over_notice() => limit.begin(),
+            Status::Other(abi::PROCESS_DIED) if event::is_left_over_notice() => limit.begin(),
             Status::Other(code) => return Err(Error::NotAMessage { code }),
         }
     }

@@ -5,16 +5,20 @@
 //! same step as it creates the child: there is no moment at which a child exists without its context. The child is given
 //! two function-table indices: a trampoline, which knows the types and decodes, and the user's function.
 
-use crate::abi::{self, FnIndex};
+use crate::abi::{self, FnIndex, Routine};
 use crate::codec;
 use crate::config::ProcessConfig;
 use crate::error::Error;
 use crate::mailbox::{self, Mailbox};
+use crate::spawn::Spawn;
+use crate::time::milliseconds;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::time::Duration;
 
 /// The address of a process whose mailbox takes messages of type `M`.
 ///
@@ -63,10 +67,10 @@ impl Process<()> {
     where
         C: Serialize + DeserializeOwned,
     {
-        spawn(abi::OWN_CONFIG, &context, run::<C>, FnIndex::of_entry(entry))
+        Spawn::new().start(context, entry)
     }
 
-    /// As [`spawn`](Process::spawn), with what `config` grants.
+    /// As [`spawn`](Process::spawn), with what `config` grants. ([`Spawn`] has this for other processes, too.)
     ///
     /// ```no_run
     /// use lunatic::{Process, ProcessConfig};
@@ -79,14 +83,14 @@ impl Process<()> {
     /// Those of [`spawn`](Process::spawn), and [`Error::Config`] if something in `config` was refused.
     #[track_caller]
     pub fn spawn_with<C>(
-        config: &ProcessConfig,
+        config: impl Borrow<ProcessConfig>,
         context: C,
         entry: fn(C),
     ) -> Result<Process<()>, Error>
     where
         C: Serialize + DeserializeOwned,
     {
-        spawn(config.id()?, &context, run::<C>, FnIndex::of_entry(entry))
+        Spawn::new().config(config.borrow()).start(context, entry)
     }
 }
 
@@ -110,23 +114,7 @@ impl<M> Process<M> {
     where
         C: Serialize + DeserializeOwned,
     {
-        spawn(abi::OWN_CONFIG, &context, run_with_mailbox::<C, M>, FnIndex::of_entry2(entry))
-    }
-
-    /// As [`spawn_with_mailbox`](Process::spawn_with_mailbox), with what `config` grants.
-    ///
-    /// # Errors
-    /// Those of [`spawn_with`](Process::spawn_with).
-    #[track_caller]
-    pub fn spawn_with_config_and_mailbox<C>(
-        config: &ProcessConfig,
-        context: C,
-        entry: fn(C, Mailbox<M>),
-    ) -> Result<Process<M>, Error>
-    where
-        C: Serialize + DeserializeOwned,
-    {
-        spawn(config.id()?, &context, run_with_mailbox::<C, M>, FnIndex::of_entry2(entry))
+        Spawn::new().start_with_mailbox(context, entry)
     }
 
     /// The calling process.
@@ -181,7 +169,8 @@ impl<M> Process<M> {
 }
 
 impl<M: Serialize> Process<M> {
-    /// Sends `message` to this process's mailbox. Never waits. A message to a process that has ended is dropped.
+    /// Sends `message` to this process's mailbox. A message to a process that has ended is dropped. Never waits, but for
+    /// room in a [limited](ProcessConfig::mailbox) mailbox whose senders are to wait.
     ///
     /// ```no_run
     /// # let child = lunatic::Process::<u32>::from_id(7);
@@ -197,7 +186,8 @@ impl<M: Serialize> Process<M> {
         }
     }
 
-    /// Sends `message` to this process's mailbox. Never waits. A message to a process that has ended is dropped.
+    /// Sends `message` to this process's mailbox. A message to a process that has ended is dropped. Never waits, but for
+    /// room in a [limited](ProcessConfig::mailbox) mailbox whose senders are to wait.
     ///
     /// ```no_run
     /// # let child = lunatic::Process::<String>::from_id(7);
@@ -212,33 +202,52 @@ impl<M: Serialize> Process<M> {
         abi::message_send(self.id);
         Ok(())
     }
-}
 
-#[track_caller]
-fn spawn<M>(
-    config: i64,
-    context: &impl Serialize,
-    trampoline: fn(FnIndex),
-    entry: FnIndex,
-) -> Result<Process<M>, Error> {
-    codec::encode(context, mailbox::CONTEXT_TAG)?;
-    match abi::spawn_with_message(config, trampoline, entry) {
-        Ok(id) => Ok(Process::from_id(id)),
-        Err(reason) => {
-            codec::discard(); // the runtime has left the message where it was
-            Err(Error::Spawn { reason })
+    /// The same; waits for at most `timeout` for room in a [limited](ProcessConfig::mailbox) mailbox.
+    ///
+    /// ```no_run
+    /// # let child = lunatic::Process::<u32>::from_id(7);
+    /// use lunatic::Error;
+    /// use std::time::Duration;
+    ///
+    /// match child.send_timeout(42, Duration::from_millis(10)) {
+    ///     Ok(()) => {}
+    ///     Err(Error::Timeout(_)) => println!("it has too much to do"),
+    ///     Err(error) => panic!("{error}"),
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::MessageTooLarge`] and [`Error::Encode`].
+    #[track_caller]
+    pub fn send_timeout(&self, message: M, timeout: Duration) -> Result<(), Error> {
+        codec::encode(&message, mailbox::DATA_TAG)?;
+        if abi::message_send_within(self.id, milliseconds(timeout)) {
+            return Ok(());
         }
+        codec::discard();
+        Err(Error::Timeout(timeout))
     }
 }
 
-/// In the child: the types of `Process::spawn`.
-pub(crate) fn run<C: DeserializeOwned>(entry: FnIndex) {
+/// What a process runs that is to run `entry(context)`.
+pub(crate) fn routine<C: DeserializeOwned>(entry: fn(C)) -> Routine {
+    Routine::new(run::<C>, entry)
+}
+
+/// What a process runs that is to run `entry(context, mailbox)`.
+pub(crate) fn routine_with_mailbox<C: DeserializeOwned, M>(entry: fn(C, Mailbox<M>)) -> Routine {
+    Routine::with_mailbox(run_with_mailbox::<C, M>, entry)
+}
+
+/// In the child: the types of `routine`.
+fn run<C: DeserializeOwned>(entry: FnIndex) {
     let entry = abi::entry_of_spawn::<C>(entry);
     entry(mailbox::receive_context());
 }
 
-/// In the child: the types of `Process::spawn_with_mailbox`.
-pub(crate) fn run_with_mailbox<C: DeserializeOwned, M>(entry: FnIndex) {
+/// In the child: the types of `routine_with_mailbox`.
+fn run_with_mailbox<C: DeserializeOwned, M>(entry: FnIndex) {
     let entry = abi::entry_of_spawn_with_mailbox::<C, Mailbox<M>>(entry);
     entry(mailbox::receive_context(), Mailbox::own());
 }

@@ -1,24 +1,39 @@
 //! Supervisors: processes that start others, and start them again when they fail.
 //!
-//! The words and the semantics are those of Erlang's `supervisor` where nothing else is said. What differs:
+//! The words and the semantics are those of Erlang's `supervisor` where nothing else is said: children are started in
+//! order and ended in the reverse order; a restart beyond the intensity ends all of them and the supervisor; a child that
+//! cannot be started again is tried again, which counts; a normal end of a transient child is no reason to start it again,
+//! but it is started with the others when all are. What differs:
 //! - starting a child does not wait until it has initialised itself: it has started when the process exists;
-//! - a supervisor that survives the failure of its own link to its parent ends its children in order, as if asked;
-//! - [`backoff`](Supervisor::backoff) delays restarts, which Erlang's do not know;
+//! - a supervisor that gives up *fails* (exit code 1), so its own supervisor starts it again also if it is transient; Erlang's
+//!   ends with `shutdown`, which is normal;
+//! - one that is linked with a process that fails ends its children in order and fails, as one of Erlang's whose parent dies;
+//! - [`backoff`](Supervisor::backoff) delays restarts, and [`Child::config`] confines children, which Erlang's do not know;
 //! - a child that does not survive its links is ended at once when it is asked to, whatever its [`Shutdown`] says: as in
-//!   Erlang, only a process that wants to know is told.
+//!   Erlang, only a process that wants to know is told;
+//! - [`end_child`](SupervisorRef::end_child) is Erlang's `terminate_child` and `delete_child` in one. There are no
+//!   significant children (`auto_shutdown`) and no `simple_one_for_one`: children can be added to every supervisor.
+//!
+//! If a supervisor is killed, its children die with it, as it is linked with them. One that survives its links is told, as
+//! in Erlang: [`Event::LinkFailed`](crate::Event::LinkFailed) with the tag 0 is its supervisor's end, and it should end, too.
+//!
+//! A supervisor needs the rights to [spawn](crate::Right::Spawn) and to [kill](crate::Right::Kill); to [make
+//! configurations](crate::Right::Configs) and to [give names](crate::Right::Names) if its children have any.
 //!
 //! `run.rs` is the supervisor at work; this file is what it is told to do.
 
 mod run;
 
-use crate::abi::{ties, FnIndex};
+use crate::abi::Routine;
 use crate::codec;
+use crate::config::ProcessConfig;
 use crate::error::Error;
 use crate::mailbox::Mailbox;
-use crate::process::{self, Process};
-use crate::{ExitReason, Reply};
+use crate::process::{routine, routine_with_mailbox, Process};
+use crate::{ExitReason, Reply, Spawn, Usage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::time::Duration;
 
 /// Who is started again when a child fails.
@@ -54,6 +69,9 @@ pub enum Shutdown {
     Wait,
 }
 
+/// How long a child has to end after it was asked to, unless something else is said: as long as Erlang's.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
 /// A child as a supervisor knows it: how it is started, again and again.
 ///
 /// The context is encoded once and decoded in each new process, so it must not hold channels.
@@ -70,16 +88,20 @@ pub enum Shutdown {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Child {
     id: String,
-    trampoline: u32,
-    entry: u32,
+    routine: Routine,
     context: Vec<u8>,
     restart: Restart,
     shutdown: Shutdown,
     name: Option<String>,
+    config: Option<ProcessConfig>,
 }
 
 impl Child {
-    /// A child that runs `entry(context)`: permanent, and killed when it is to end. `id` tells it from its siblings.
+    /// A child that runs `entry(context)`: permanent, and asked to end within five seconds. `id` tells it from its siblings.
+    ///
+    /// ```no_run
+    /// let child = lunatic::Child::new("counter", 7u64, |start| println!("counting from {start}"));
+    /// ```
     ///
     /// # Panics
     /// If the context cannot be encoded, as it holds a channel for example.
@@ -88,10 +110,18 @@ impl Child {
     where
         C: Serialize + DeserializeOwned,
     {
-        Child::make(id.into(), &context, process::run::<C>, FnIndex::of_entry(entry))
+        Child::make(id.into(), &context, routine(entry))
     }
 
     /// A child that runs `entry(context, mailbox)`.
+    ///
+    /// ```no_run
+    /// use lunatic::{Child, Mailbox};
+    ///
+    /// let child = Child::with_mailbox("printer", (), |(), mailbox: Mailbox<String>| loop {
+    ///     println!("{}", mailbox.receive());
+    /// });
+    /// ```
     ///
     /// # Panics
     /// As [`new`](Child::new).
@@ -100,48 +130,79 @@ impl Child {
     where
         C: Serialize + DeserializeOwned,
     {
-        let trampoline = process::run_with_mailbox::<C, M>;
-        Child::make(id.into(), &context, trampoline, FnIndex::of_entry2(entry))
+        Child::make(id.into(), &context, routine_with_mailbox(entry))
     }
 
     /// A child that is itself a supervisor: it has all the time it needs to end its own.
+    ///
+    /// ```no_run
+    /// use lunatic::{Child, Strategy, Supervisor};
+    ///
+    /// let leaves = Supervisor::new(Strategy::OneForAll).child(Child::new("leaf", (), |()| {}));
+    /// let tree = Supervisor::new(Strategy::OneForOne).child(Child::supervisor("leaves", leaves));
+    /// ```
     pub fn supervisor(id: impl Into<String>, supervisor: Supervisor) -> Child {
         Child::with_mailbox(id, supervisor, run::run).shutdown(Shutdown::Wait)
     }
 
     #[track_caller]
-    fn make(
-        id: String,
-        context: &impl Serialize,
-        trampoline: fn(FnIndex),
-        entry: FnIndex,
-    ) -> Child {
+    fn make(id: String, context: &impl Serialize, routine: Routine) -> Child {
         let context = codec::to_bytes(context)
             .unwrap_or_else(|error| panic!("the context of the child {id:?}: {error}"));
         Child {
             id,
-            trampoline: ties::trampoline_number(trampoline),
-            entry: ties::number_of(entry),
+            routine,
             context,
             restart: Restart::Permanent,
-            shutdown: Shutdown::Kill,
+            shutdown: Shutdown::Within(SHUTDOWN),
             name: None,
+            config: None,
         }
     }
 
     /// When it is started again. Default: always.
+    ///
+    /// ```no_run
+    /// use lunatic::{Child, Restart};
+    ///
+    /// let child = Child::new("job", 7, |number: u32| println!("{number}")).restart(Restart::Transient);
+    /// ```
     pub fn restart(self, restart: Restart) -> Child {
         Child { restart, ..self }
     }
 
-    /// How it is ended. Default: it is killed.
+    /// How it is ended. Default: it is asked to, and killed after five seconds; supervisors have all the time they need.
+    ///
+    /// ```no_run
+    /// use lunatic::{Child, Shutdown};
+    ///
+    /// let child = Child::new("job", 7, |number: u32| println!("{number}")).shutdown(Shutdown::Kill);
+    /// ```
     pub fn shutdown(self, shutdown: Shutdown) -> Child {
         Child { shutdown, ..self }
     }
 
     /// Its name, under which each new process of it can be [found](Process::lookup). Default: none.
+    ///
+    /// ```no_run
+    /// let child = lunatic::Child::new("job", 7, |number: u32| println!("{number}")).named("job");
+    /// ```
     pub fn named(self, name: impl Into<String>) -> Child {
         Child { name: Some(name.into()), ..self }
+    }
+
+    /// What each process of it may do and have: at most what its supervisor has. The limits are those of each process,
+    /// so one that has used up its fuel is started again with as much; the [usage](ChildInfo::usage) is the sum.
+    /// Default: the same as its supervisor.
+    ///
+    /// ```no_run
+    /// use lunatic::{Child, ProcessConfig};
+    ///
+    /// let confined = ProcessConfig::new().memory(16 << 20).fuel(1_000);
+    /// let child = Child::new("plugin", 7, |number: u32| println!("{number}")).config(confined);
+    /// ```
+    pub fn config(self, config: ProcessConfig) -> Child {
+        Child { config: Some(config), ..self }
     }
 }
 
@@ -170,6 +231,10 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Without children; it gives up when a child fails for the second time within five seconds, as in Erlang.
+    ///
+    /// ```no_run
+    /// let supervisor = lunatic::Supervisor::new(lunatic::Strategy::OneForOne);
+    /// ```
     pub fn new(strategy: Strategy) -> Supervisor {
         Supervisor {
             strategy,
@@ -182,17 +247,40 @@ impl Supervisor {
 
     /// More restarts than this within `period`, and it gives up: it ends all its children and fails, so that its own
     /// supervisor, or whoever is linked with it, sees to it. Default: 1 within 5 s.
+    ///
+    /// ```no_run
+    /// use lunatic::{Strategy, Supervisor};
+    /// use std::time::Duration;
+    ///
+    /// let supervisor = Supervisor::new(Strategy::OneForOne).intensity(10, Duration::from_secs(1));
+    /// ```
     pub fn intensity(self, restarts: u32, period: Duration) -> Supervisor {
         Supervisor { restarts_max: restarts, period, ..self }
     }
 
     /// How long it waits before a child is started again: `first` at first, twice as long each time, but at most `most`;
     /// `first` again after the child has run for longer than `most`. Default: not at all.
+    ///
+    /// ```no_run
+    /// use lunatic::{Strategy, Supervisor};
+    /// use std::time::Duration;
+    ///
+    /// let (first, most) = (Duration::from_millis(10), Duration::from_secs(5));
+    /// let supervisor = Supervisor::new(Strategy::OneForOne).backoff(first, most);
+    /// ```
     pub fn backoff(self, first: Duration, most: Duration) -> Supervisor {
         Supervisor { backoff: Some((first, most)), ..self }
     }
 
     /// A child that it starts at once, after those before.
+    ///
+    /// ```no_run
+    /// use lunatic::{Child, Strategy, Supervisor};
+    ///
+    /// let supervisor = Supervisor::new(Strategy::OneForAll)
+    ///     .child(Child::new("one", 1, |number: u32| println!("{number}")))
+    ///     .child(Child::new("two", 2, |number: u32| println!("{number}")));
+    /// ```
     pub fn child(mut self, child: Child) -> Supervisor {
         self.children.push(child);
         self
@@ -203,14 +291,47 @@ impl Supervisor {
     /// # Errors
     /// Those of [`Process::spawn`], and [`Error::Ended`] if a child cannot be started. The caller dies then, too, unless it
     /// [survives](crate::survive_links) its links.
+    ///
+    /// ```no_run
+    /// use lunatic::{Strategy, Supervisor};
+    ///
+    /// let supervisor = Supervisor::new(Strategy::OneForOne).start().unwrap();
+    /// ```
     #[track_caller]
     pub fn start(self) -> Result<SupervisorRef, Error> {
-        let process = Process::spawn_link_with_mailbox(self, run::run)?;
-        let supervisor = SupervisorRef { process };
+        self.start_by(Spawn::new())
+    }
+
+    /// The same, with what `config` grants; its children have at most as much.
+    ///
+    /// # Errors
+    /// Those of [`start`](Supervisor::start), and [`Error::Config`] if something in `config` was refused.
+    ///
+    /// ```no_run
+    /// use lunatic::{ProcessConfig, Right, Strategy, Supervisor};
+    ///
+    /// let config = ProcessConfig::new().allow(Right::Spawn).allow(Right::Kill).children(100);
+    /// let supervisor = Supervisor::new(Strategy::OneForOne).start_with(config).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn start_with(self, config: impl Borrow<ProcessConfig>) -> Result<SupervisorRef, Error> {
+        self.start_by(Spawn::new().config(config.borrow()))
+    }
+
+    #[track_caller]
+    fn start_by(self, spawn: Spawn<'_>) -> Result<SupervisorRef, Error> {
+        let supervisor =
+            SupervisorRef { process: spawn.link().start_with_mailbox(self, run::run)? };
         supervisor.children().map(|_| supervisor)
     }
 
     /// Makes the calling process the supervisor, until it is asked to end. Then its children have ended.
+    ///
+    /// ```no_run
+    /// use lunatic::{Child, Strategy, Supervisor};
+    ///
+    /// Supervisor::new(Strategy::OneForOne).child(Child::new("work", (), |()| {})).run();
+    /// ```
     pub fn run(self) {
         run::run(self, Mailbox::own());
     }
@@ -237,6 +358,8 @@ pub struct ChildInfo {
     pub restarts: u64,
     /// Why its last process has ended.
     pub last_end: Option<ExitReason>,
+    /// What all its processes together have used so far; `None` if it has no [configuration](Child::config) of its own.
+    pub usage: Option<Usage>,
 }
 
 /// A supervisor that runs. May travel in messages.
@@ -251,6 +374,13 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 impl SupervisorRef {
     /// Starts one more child, after all others.
     ///
+    /// ```no_run
+    /// # let supervisor = lunatic::Supervisor::new(lunatic::Strategy::OneForOne).start().unwrap();
+    /// use lunatic::Child;
+    ///
+    /// supervisor.start_child(Child::new("two", 2, |number: u32| println!("{number}"))).unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Spawn`] if there is a child of this id, or the process cannot be made; [`Error::Ended`] if the supervisor
     /// has ended.
@@ -262,6 +392,11 @@ impl SupervisorRef {
 
     /// Ends a child and forgets it; whether there was one of this id.
     ///
+    /// ```no_run
+    /// # let supervisor = lunatic::Supervisor::new(lunatic::Strategy::OneForOne).start().unwrap();
+    /// assert_eq!(supervisor.end_child("nobody"), Ok(false));
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Ended`] if the supervisor has ended.
     #[track_caller]
@@ -270,6 +405,13 @@ impl SupervisorRef {
     }
 
     /// Its children, in the order of their start.
+    ///
+    /// ```no_run
+    /// # let supervisor = lunatic::Supervisor::new(lunatic::Strategy::OneForOne).start().unwrap();
+    /// for child in supervisor.children().unwrap() {
+    ///     println!("{}: {} restarts, used {:?}", child.id, child.restarts, child.usage);
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Ended`] if the supervisor has ended.
@@ -280,6 +422,11 @@ impl SupervisorRef {
 
     /// Ends all children, the last one first, and then the supervisor, normally.
     ///
+    /// ```no_run
+    /// # let supervisor = lunatic::Supervisor::new(lunatic::Strategy::OneForOne).start().unwrap();
+    /// supervisor.stop().unwrap();
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Ended`] if the supervisor has ended before.
     #[track_caller]
@@ -288,6 +435,11 @@ impl SupervisorRef {
     }
 
     /// Its process, for links and monitors.
+    ///
+    /// ```no_run
+    /// # let supervisor = lunatic::Supervisor::new(lunatic::Strategy::OneForOne).start().unwrap();
+    /// supervisor.process().monitor();
+    /// ```
     pub fn process(&self) -> Process<()> {
         self.process.untyped()
     }

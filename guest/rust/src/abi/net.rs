@@ -1,183 +1,82 @@
 //! The border to the runtime for sockets: the imports of `lunatic::networking`, and those of `lunatic::message` that
-//! carry sockets. The rules are those of the file above.
+//! carry sockets. A part of [`abi`](super), under its rules.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-#[cfg(target_family = "wasm")]
-use self::imports as host;
-#[cfg(not(target_family = "wasm"))]
-use super::imports::networking as host;
-
 use super::TIMED_OUT;
 
-#[cfg(target_family = "wasm")]
-mod imports {
-    //! The imports, exactly as the runtime names them.
-
-    #[link(wasm_import_module = "lunatic::networking")]
-    extern "C" {
-        pub(super) fn resolve(name: *const u8, len: usize, timeout: u64, id: *mut u64) -> i32;
-        pub(super) fn drop_dns_iterator(id: u64);
-        pub(super) fn resolve_next(
-            id: u64,
-            kind: *mut u32,
-            bytes: *mut u8,
-            port: *mut u16,
-            flow_info: *mut u32,
-            scope_id: *mut u32,
-        ) -> i32;
-
-        pub(super) fn tcp_bind(
-            kind: u32,
-            ip: *const u8,
-            port: u32,
-            flow: u32,
-            scope: u32,
-            id: *mut u64,
-        ) -> i32;
-        pub(super) fn drop_tcp_listener(id: u64);
-        pub(super) fn clone_tcp_listener(id: u64) -> u64;
-        pub(super) fn tcp_local_addr(id: u64, addresses: *mut u64) -> i32;
-        pub(super) fn tcp_accept_timeout(
-            id: u64,
-            timeout: u64,
-            stream: *mut u64,
-            peer: *mut u64,
-        ) -> i32;
-        pub(super) fn tcp_connect(
-            kind: u32,
-            ip: *const u8,
-            port: u32,
-            flow: u32,
-            scope: u32,
-            timeout: u64,
-            id: *mut u64,
-        ) -> i32;
-        pub(super) fn tcp_peer_addr(id: u64, addresses: *mut u64) -> i32;
-        pub(super) fn tcp_stream_local_addr(id: u64, addresses: *mut u64) -> i32;
-        pub(super) fn drop_tcp_stream(id: u64);
-        pub(super) fn clone_tcp_stream(id: u64) -> u64;
-        pub(super) fn tcp_write_vectored(
-            id: u64,
-            buffers: *const u8,
-            count: usize,
-            written: *mut u64,
-        ) -> i32;
-        pub(super) fn tcp_read(id: u64, buffer: *mut u8, len: usize, read: *mut u64) -> i32;
-        pub(super) fn tcp_peek(id: u64, buffer: *mut u8, len: usize, read: *mut u64) -> i32;
-        pub(super) fn tcp_shutdown(id: u64, how: u32, error: *mut u64) -> i32;
-        pub(super) fn get_nodelay(id: u64) -> u32;
-        pub(super) fn set_nodelay(id: u64, nodelay: u32);
-        pub(super) fn set_read_timeout(id: u64, millis: u64);
-        pub(super) fn get_read_timeout(id: u64) -> u64;
-        pub(super) fn set_write_timeout(id: u64, millis: u64);
-        pub(super) fn get_write_timeout(id: u64) -> u64;
-        pub(super) fn set_peek_timeout(id: u64, millis: u64);
-        pub(super) fn get_peek_timeout(id: u64) -> u64;
-
-        pub(super) fn tls_bind(
-            kind: u32,
-            ip: *const u8,
-            port: u32,
-            flow: u32,
-            scope: u32,
-            id: *mut u64,
-            certs: *const u8,
-            certs_len: usize,
-            keys: *const u8,
-            keys_len: usize,
-        ) -> i32;
-        pub(super) fn drop_tls_listener(id: u64);
-        pub(super) fn tls_local_addr(id: u64, addresses: *mut u64) -> i32;
-        pub(super) fn tls_accept_timeout(
-            id: u64,
-            timeout: u64,
-            stream: *mut u64,
-            peer: *mut u64,
-        ) -> i32;
-        pub(super) fn tls_connect(
-            host: *const u8,
-            host_len: usize,
-            port: u32,
-            timeout: u64,
-            id: *mut u64,
-            roots: *const u8,
-            root_count: usize,
-        ) -> i32;
-        pub(super) fn drop_tls_stream(id: u64);
-        pub(super) fn clone_tls_stream(id: u64) -> u64;
-        pub(super) fn tls_peer_addr(id: u64, addresses: *mut u64) -> i32;
-        pub(super) fn tls_write_vectored(
-            id: u64,
-            buffers: *const u8,
-            count: usize,
-            written: *mut u64,
-        ) -> i32;
-        pub(super) fn tls_read(id: u64, buffer: *mut u8, len: usize, read: *mut u64) -> i32;
-        pub(super) fn tls_flush(id: u64, error: *mut u64) -> i32;
-        pub(super) fn set_tls_read_timeout(id: u64, millis: u64);
-        pub(super) fn get_tls_read_timeout(id: u64) -> u64;
-        pub(super) fn set_tls_write_timeout(id: u64, millis: u64);
-        pub(super) fn get_tls_write_timeout(id: u64) -> u64;
-
-        pub(super) fn udp_bind(
-            kind: u32,
-            ip: *const u8,
-            port: u32,
-            flow: u32,
-            scope: u32,
-            id: *mut u64,
-        ) -> i32;
-        pub(super) fn drop_udp_socket(id: u64);
-        pub(super) fn udp_local_addr(id: u64, addresses: *mut u64) -> i32;
-        pub(super) fn udp_peer_addr(id: u64, addresses: *mut u64) -> i32;
-        pub(super) fn udp_connect(
-            id: u64,
-            kind: u32,
-            ip: *const u8,
-            port: u32,
-            flow: u32,
-            scope: u32,
-            timeout: u64,
-            error: *mut u64,
-        ) -> i32;
-        pub(super) fn udp_receive_from_timeout(
-            id: u64,
-            buffer: *mut u8,
-            len: usize,
-            timeout: u64,
-            read: *mut u64,
-            sender: *mut u64,
-        ) -> i32;
-        pub(super) fn udp_send(id: u64, buffer: *const u8, len: usize, sent: *mut u64) -> i32;
-        pub(super) fn udp_send_to(
-            id: u64,
-            buffer: *const u8,
-            len: usize,
-            kind: u32,
-            ip: *const u8,
-            port: u32,
-            flow: u32,
-            scope: u32,
-            sent: *mut u64,
-        ) -> i32;
-        pub(super) fn clone_udp_socket(id: u64) -> u64;
-        pub(super) fn set_udp_socket_broadcast(id: u64, broadcast: u32);
-        pub(super) fn get_udp_socket_broadcast(id: u64) -> i32;
-        pub(super) fn set_udp_socket_ttl(id: u64, ttl: u32);
-        pub(super) fn get_udp_socket_ttl(id: u64) -> u32;
+mod host {
+    super::super::imports! { "lunatic::networking";
+        resolve(name: *const u8, len: usize, timeout: u64, id: *mut u64) -> i32;
+        drop_dns_iterator(id: u64);
+        resolve_next(id: u64, kind: *mut u32, bytes: *mut u8, port: *mut u16, flow_info: *mut u32,
+            scope_id: *mut u32) -> i32;
+        tcp_bind(kind: u32, ip: *const u8, port: u32, flow: u32, scope: u32, id: *mut u64) -> i32;
+        drop_tcp_listener(id: u64);
+        clone_tcp_listener(id: u64) -> u64;
+        tcp_local_addr(id: u64, addresses: *mut u64) -> i32;
+        tcp_accept_timeout(id: u64, timeout: u64, stream: *mut u64, peer: *mut u64) -> i32;
+        tcp_connect(kind: u32, ip: *const u8, port: u32, flow: u32, scope: u32, timeout: u64, id:
+            *mut u64) -> i32;
+        tcp_peer_addr(id: u64, addresses: *mut u64) -> i32;
+        tcp_stream_local_addr(id: u64, addresses: *mut u64) -> i32;
+        drop_tcp_stream(id: u64);
+        clone_tcp_stream(id: u64) -> u64;
+        tcp_write_vectored(id: u64, buffers: *const u8, count: usize, written: *mut u64) -> i32;
+        tcp_read(id: u64, buffer: *mut u8, len: usize, read: *mut u64) -> i32;
+        tcp_peek(id: u64, buffer: *mut u8, len: usize, read: *mut u64) -> i32;
+        tcp_shutdown(id: u64, how: u32, error: *mut u64) -> i32;
+        get_nodelay(id: u64) -> u32;
+        set_nodelay(id: u64, nodelay: u32);
+        set_read_timeout(id: u64, millis: u64);
+        get_read_timeout(id: u64) -> u64;
+        set_write_timeout(id: u64, millis: u64);
+        get_write_timeout(id: u64) -> u64;
+        set_peek_timeout(id: u64, millis: u64);
+        get_peek_timeout(id: u64) -> u64;
+        tls_bind(kind: u32, ip: *const u8, port: u32, flow: u32, scope: u32, id: *mut u64, certs:
+            *const u8, certs_len: usize, keys: *const u8, keys_len: usize) -> i32;
+        drop_tls_listener(id: u64);
+        tls_local_addr(id: u64, addresses: *mut u64) -> i32;
+        tls_accept_timeout(id: u64, timeout: u64, stream: *mut u64, peer: *mut u64) -> i32;
+        tls_connect(host: *const u8, host_len: usize, port: u32, timeout: u64, id: *mut u64, roots:
+            *const u8, root_count: usize) -> i32;
+        drop_tls_stream(id: u64);
+        clone_tls_stream(id: u64) -> u64;
+        tls_peer_addr(id: u64, addresses: *mut u64) -> i32;
+        tls_write_vectored(id: u64, buffers: *const u8, count: usize, written: *mut u64) -> i32;
+        tls_read(id: u64, buffer: *mut u8, len: usize, read: *mut u64) -> i32;
+        tls_flush(id: u64, error: *mut u64) -> i32;
+        set_tls_read_timeout(id: u64, millis: u64);
+        get_tls_read_timeout(id: u64) -> u64;
+        set_tls_write_timeout(id: u64, millis: u64);
+        get_tls_write_timeout(id: u64) -> u64;
+        udp_bind(kind: u32, ip: *const u8, port: u32, flow: u32, scope: u32, id: *mut u64) -> i32;
+        drop_udp_socket(id: u64);
+        udp_local_addr(id: u64, addresses: *mut u64) -> i32;
+        udp_peer_addr(id: u64, addresses: *mut u64) -> i32;
+        udp_connect(id: u64, kind: u32, ip: *const u8, port: u32, flow: u32, scope: u32, timeout:
+            u64, error: *mut u64) -> i32;
+        udp_receive_from_timeout(id: u64, buffer: *mut u8, len: usize, timeout: u64, read: *mut u64,
+            sender: *mut u64) -> i32;
+        udp_send(id: u64, buffer: *const u8, len: usize, sent: *mut u64) -> i32;
+        udp_send_to(id: u64, buffer: *const u8, len: usize, kind: u32, ip: *const u8, port: u32,
+            flow: u32, scope: u32, sent: *mut u64) -> i32;
+        clone_udp_socket(id: u64) -> u64;
+        set_udp_socket_broadcast(id: u64, broadcast: u32);
+        get_udp_socket_broadcast(id: u64) -> i32;
+        set_udp_socket_ttl(id: u64, ttl: u32);
+        get_udp_socket_ttl(id: u64) -> u32;
     }
-
-    #[link(wasm_import_module = "lunatic::message")]
-    extern "C" {
-        pub(super) fn push_tcp_listener(id: u64) -> u64;
-        pub(super) fn take_tcp_listener(index: u64) -> u64;
-        pub(super) fn push_tcp_stream(id: u64) -> u64;
-        pub(super) fn take_tcp_stream(index: u64) -> u64;
-        pub(super) fn push_tls_stream(id: u64) -> u64;
-        pub(super) fn take_tls_stream(index: u64) -> u64;
-        pub(super) fn push_udp_socket(id: u64) -> u64;
-        pub(super) fn take_udp_socket(index: u64) -> u64;
+    super::super::imports! { "lunatic::message";
+        push_tcp_listener(id: u64) -> u64;
+        take_tcp_listener(index: u64) -> u64;
+        push_tcp_stream(id: u64) -> u64;
+        take_tcp_stream(index: u64) -> u64;
+        push_tls_stream(id: u64) -> u64;
+        take_tls_stream(index: u64) -> u64;
+        push_udp_socket(id: u64) -> u64;
+        take_udp_socket(index: u64) -> u64;
     }
 }
 

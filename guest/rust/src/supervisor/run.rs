@@ -5,11 +5,13 @@
 //! its links. It waits for one event at a time, and while it ends a child, only for that child's end.
 
 use super::{Child, ChildInfo, Command, Restart, Shutdown, Strategy, Supervisor};
-use crate::abi::{self, ties};
+use crate::abi::{self, Start};
+use crate::codec;
+use crate::config::ProcessConfig;
 use crate::link::{kill_and_wait, process_ended};
 use crate::mailbox::{Mailbox, CONTEXT_TAG};
 use crate::time::milliseconds;
-use crate::{survive_links, Error, Event, ExitReason, Notice, Process};
+use crate::{survive_links, Error, Event, ExitReason, Notice, Process, Right};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -62,6 +64,9 @@ pub(super) fn run(supervisor: Supervisor, mailbox: Mailbox<Command>) {
         restarts: VecDeque::new(),
         next_tag: FIRST_TAG,
     };
+    if !may(Right::Kill) {
+        runner.give_up("it may not kill, so it could not end its children; allow it to");
+    }
     for child in supervisor.children {
         if let Err(reason) = runner.add(child) {
             runner.give_up(&format!("cannot start its children: {reason}"));
@@ -73,7 +78,11 @@ pub(super) fn run(supervisor: Supervisor, mailbox: Mailbox<Command>) {
 impl Runner {
     /// Waits for something and does what it asks for; false: the supervisor ends.
     fn step(&mut self, mailbox: &Mailbox<Command>) -> bool {
-        let due = self.members.iter().filter_map(|member| member.due).min();
+        let mut waiting = self.members.iter().filter_map(|member| member.due);
+        let due = match self.strategy {
+            Strategy::OneForOne => waiting.min(),
+            Strategy::OneForAll | Strategy::RestForOne => waiting.next(),
+        };
         let event = match due {
             None => mailbox.next(),
             Some(due) => mailbox.next_timeout(due.saturating_duration_since(Instant::now())),
@@ -124,6 +133,12 @@ impl Runner {
         if self.members.iter().any(|member| member.child.id == child.id) {
             return Err(format!("the supervisor has a child {:?} already", child.id));
         }
+        if child.name.is_some() && !may(Right::Names) {
+            return Err(format!(
+                "the child {:?} is to have a name, which its supervisor may not give; allow it to",
+                child.id
+            ));
+        }
         self.members.push(Member {
             child,
             running: None,
@@ -144,13 +159,17 @@ impl Runner {
         let member = &mut self.members[at];
         member.due = None;
         let child = &member.child;
+        let config = child.config.as_ref().map_or(Ok(abi::OWN_CONFIG), ProcessConfig::id);
+        let config = config.map_err(|error| error.to_string())?;
         abi::message_create(CONTEXT_TAG, child.context.len());
         if abi::message_write(&child.context) < child.context.len() {
+            codec::discard();
             return Err(format!("the context of {:?} is too large for a message", child.id));
         }
-        let process = ties::spawn_tied(child.trampoline, child.entry, LINK_TAG, tag)?;
+        let start = Start { routine: child.routine, config, link: LINK_TAG, monitor: tag };
+        let process = abi::spawn(start).inspect_err(|_| codec::discard())?;
         if let Some(name) = &child.name {
-            ties::registry_put(name, process);
+            abi::registry_put(name, process);
         }
         member.running = Some((process, tag));
         member.since = Some(Instant::now());
@@ -239,15 +258,21 @@ impl Runner {
     /// Starts those whose time has come, in order.
     fn start_due(&mut self) {
         for at in 0..self.members.len() {
-            let is_due = self.members[at].due.is_some_and(|due| due <= Instant::now());
-            if !is_due {
-                continue;
+            match self.members[at].due {
+                None => continue,
+                Some(due) if due <= Instant::now() => {}
+                Some(_) if self.strategy == Strategy::OneForOne => continue,
+                // Later ones depend on it, and wait until it has started.
+                Some(_) => break,
             }
             self.members[at].restarts += 1;
             if let Err(reason) = self.start(at) {
                 self.count_restart(at, &format!("cannot be made: {reason}"));
                 let delay = self.backoff.map_or(NO_ROOM, |(_, most)| most);
                 self.members[at].due = Some(Instant::now() + delay);
+                if self.strategy != Strategy::OneForOne {
+                    break;
+                }
             }
         }
     }
@@ -258,7 +283,7 @@ impl Runner {
         member.due = None;
         let Some((process, tag)) = member.running.take() else { return };
         let asked = |timeout| {
-            ties::send_exit(process);
+            abi::send_exit(process);
             process_ended(tag, timeout)
         };
         match member.child.shutdown {
@@ -290,6 +315,12 @@ impl Member {
             process: self.running.map(|(process, _)| Process::from_id(process)),
             restarts: self.restarts,
             last_end: self.last_end.clone(),
+            usage: self.child.config.as_ref().map(ProcessConfig::usage),
         }
     }
+}
+
+/// Whether this process has a right.
+fn may(right: Right) -> bool {
+    abi::own_right(right.number())
 }

@@ -38,7 +38,7 @@ host_functions! {
         status(call, result, id_ptr)
     }
 
-    /// A limit of a configuration, by the number that `set_limit` gives it.
+    /// A limit of a configuration, by the number that `set_limit` gives it; -1 is the caller's own.
     fn get_limit(call, config_id: u64, limit: u32) -> Result<u64, Fault> {
         Ok(call.config(config_id)?.limit(known(limit, Limit::from_number, "limit")?))
     }
@@ -60,7 +60,8 @@ host_functions! {
         status(call, result, id_ptr)
     }
 
-    /// 1 if a configuration grants the right of this number (see `set_right`), else 0.
+    /// 1 if a configuration grants the right of this number (see `set_right`), else 0; -1 is the
+    /// caller's own.
     fn has_right(call, config_id: u64, right: u32) -> Result<u32, Fault> {
         Ok(call.config(config_id)?.has(known(right, Right::from_number, "right")?).into())
     }

@@ -1,7 +1,7 @@
 //! Children with less than their parent: memory, fuel, a directory to read only, no rights; and what
 //! is refused. The directory /data has a file "file".
 
-use lunatic::{Channel, DirAccess, Error, Process, ProcessConfig, Right};
+use lunatic::{Channel, DirAccess, Error, Process, ProcessConfig, Right, Spawn};
 use std::time::Duration;
 
 fn main() {
@@ -25,8 +25,7 @@ fn main() {
 
     // Rights shrink: the child may spawn, but cannot hand that on.
     let config = ProcessConfig::new().allow(Right::Spawn).allow(Right::Configs);
-    let child = Process::spawn_with_config_and_mailbox(
-        &config,
+    let child = Spawn::new().config(&config).start_with_mailbox(
         answers.clone(),
         |answers: Channel<String>, mailbox: lunatic::Mailbox<u32>| {
             let number = mailbox.receive();
