@@ -64,11 +64,7 @@ impl Call<'_, '_> {
         Ok(id.cast_signed())
     }
 
-    /// One of the process's configurations, or its own.
     fn config(&self, config_id: u64) -> Result<&ProcessConfig, Fault> {
-        if config_id.cast_signed() == OWN {
-            return Ok(&self.state.config);
-        }
         Ok(self.state.resources.get::<Arc<ProcessConfig>>(config_id)?)
     }
 

@@ -2,6 +2,7 @@
 
 use std::task::Poll;
 
+use super::OWN;
 use super::dirs::{self, DirToGive};
 use crate::bind::{Call, Fault, host_functions};
 use crate::config::{Limit, NetworkRule, Overflow, Right, Used};
@@ -38,7 +39,7 @@ host_functions! {
         status(call, result, id_ptr)
     }
 
-    /// A limit of a configuration, by the number that `set_limit` gives it; -1 is the caller's own.
+    /// A limit of a configuration, by the number that `set_limit` gives it.
     fn get_limit(call, config_id: u64, limit: u32) -> Result<u64, Fault> {
         Ok(call.config(config_id)?.limit(known(limit, Limit::from_number, "limit")?))
     }
@@ -63,7 +64,11 @@ host_functions! {
     /// 1 if a configuration grants the right of this number (see `set_right`), else 0; -1 is the
     /// caller's own.
     fn has_right(call, config_id: u64, right: u32) -> Result<u32, Fault> {
-        Ok(call.config(config_id)?.has(known(right, Right::from_number, "right")?).into())
+        let right = known(right, Right::from_number, "right")?;
+        if config_id.cast_signed() == OWN {
+            return Ok(call.state.config.has(right).into());
+        }
+        Ok(call.config(config_id)?.has(right).into())
     }
 
     /// Grants a directory. `path` is a path as the caller knows it, in a directory that it was given
