@@ -256,6 +256,35 @@ fn a_test_that_prints_without_end_does_not_fill_the_memory() {
 }
 
 #[test]
+fn tests_of_our_own_crate_end_as_their_attributes_say() {
+    let Some(program) = guest("attribute") else { return };
+    let mut command = lunatic();
+    command.arg("test").arg(program);
+    let output = run_command(command, b"").expect(101);
+    assert_eq!(
+        summary(&output),
+        "test result: FAILED. 4 passed; 3 failed; 2 ignored; 0 measured; 0 filtered out"
+    );
+    assert_prints(
+        &output,
+        &[
+            "test attribute::passes ... ok\n",
+            "test attribute::spawns_and_waits ... ok\n",
+            "test attribute::panics - should panic ... ok\n",
+            "test attribute::panics_with_a_text - should panic ... ok\n",
+            "test attribute::is_ignored ... ignored\n",
+            "test attribute::inner::is_ignored_and_panics - should panic ... ignored\n",
+            "---- attribute::fails stdout ----\nthis is shown\n",
+            "Error: \"an error of its own\"\nnote: the test exited with code 1\n",
+            "expected substring: \"something else\"",
+        ],
+    );
+    assert!(
+        !output.stdout.contains("this is not shown") && !output.stdout.contains("is_not_there")
+    );
+}
+
+#[test]
 fn a_program_without_such_tests_gets_all_the_words() {
     let Some(program) = guest("args_env") else { return };
     let mut command = lunatic();

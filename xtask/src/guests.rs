@@ -21,6 +21,9 @@ const WORKSPACES: [&str; 6] = [
     "tests/lunatic_seed/sided_early",
 ];
 
+/// The programs that are tests on `#[lunatic::test]`, with the workspace whose `tests/` they are in.
+const TESTS: [(&str, &str); 1] = [("attribute", "tests/guests")];
+
 /// Builds the programs with these names, or all, into target/guests/.
 pub(crate) fn build(names: &[String]) -> Result<()> {
     let toolchain = toolchain::find()?;
@@ -48,6 +51,11 @@ pub(crate) fn build_with(toolchain: &Toolchain, names: &[String]) -> Result<Dura
         }
         for name in programs.keys() {
             copy_if_changed(name)?;
+        }
+        for (name, workspace) in TESTS {
+            if names.is_empty() {
+                compile_tests(toolchain, workspace, name)?;
+            }
         }
         eprintln!("    {} programs in target/guests", programs.len());
         Ok(())
@@ -122,6 +130,28 @@ fn compile(toolchain: &Toolchain, workspace: &str, names: &[&str]) -> Result<()>
     }
     toolchain.use_in(&mut cargo);
     step::run(&mut cargo)
+}
+
+/// Builds a file of tests, whose program cargo gives a name of its own.
+fn compile_tests(toolchain: &Toolchain, workspace: &str, name: &str) -> Result<()> {
+    let mut cargo = step::cargo();
+    cargo
+        .current_dir(repository::root().join(workspace))
+        .args(["test", "--no-run", "--release", "--target", toolchain::TARGET, "--target-dir"])
+        .arg(build_directory())
+        .args(["--message-format", "json", "--test", name])
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    toolchain.use_in(&mut cargo);
+    let messages = step::output(&mut cargo)?;
+    let executables = messages.split("\"executable\":\"").skip(1);
+    let paths = executables.filter_map(|rest| rest.split('"').next());
+    let built = paths.map(Path::new).find(|path| {
+        path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}-")))
+    });
+    let built = built.with_context(|| format!("cargo names no program for the tests {name:?}"))?;
+    let bytes = fs::read(built).with_context(|| format!("reading {}", built.display()))?;
+    write_if_changed(&repository::guests().join(format!("{name}.wasm")), &bytes)
 }
 
 fn copy_if_changed(name: &str) -> Result<()> {

@@ -31,6 +31,9 @@
 //! A request waits for its answer with [`Process::call`], and learns if the server ends first. Names ([`Process::register`],
 //! [`Process::lookup`]) find a process that was started again.
 //!
+//! # Tests
+//! [`#[lunatic::test]`](macro@test) makes a function a test that is a run of its own: it may spawn and wait.
+//!
 //! # When main ends
 //! the program ends, with all its processes: wait for those you need, by a channel for example.
 //!
@@ -69,6 +72,8 @@ mod link;
 mod call;
 mod event;
 mod supervisor;
+
+mod test;
 // How it is done.
 #[allow(unsafe_code, reason = "the border to the runtime: the only unsafe code of this crate")]
 mod abi;
@@ -85,7 +90,11 @@ pub use mailbox::Mailbox;
 pub use process::Process;
 pub use spawn::Spawn;
 pub use supervisor::{Child, ChildInfo, Restart, Shutdown, Strategy, Supervisor, SupervisorRef};
+pub use test::test;
 pub use time::{sleep, yield_now};
+
+#[doc(hidden)]
+pub use test::run as __run_test;
 
 /// The version of the runtime this program runs on: major, minor, patch.
 ///
