@@ -4,10 +4,11 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
-use support::server::{Server, ask, ask_for_much};
-use support::{guest, lunatic, run_command, run_guest};
+use support::server::{Server, ask, ask_for_much, sockets_of};
+use support::{Running, guest, lunatic, run_command, run_guest};
 
 /// What grants the network.
 const ALLOW: &str = "--allow-net";
@@ -272,4 +273,31 @@ fn the_examples_serve_and_fetch() {
         "{output:#?}"
     );
     assert_eq!(serving.join().expect("it serves"), "GET /page HTTP/1.0\r\n");
+}
+
+/// Its queue of connections is full, so that the system lets those who knock wait.
+#[test]
+fn who_waits_for_a_connection_is_told_in_time_and_leaves_no_socket() {
+    let Some(guest) = guest("net_connect") else { return };
+    let server = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    // SAFETY: takes two numbers; the listener is open.
+    assert_eq!(unsafe { libc::listen(server.as_raw_fd(), 0) }, 0);
+    let address = server.local_addr().expect("it listens");
+    let _in_the_queue = TcpStream::connect(address).expect("there is room for one");
+    for workers in ["1", "2"] {
+        let mut command = lunatic();
+        command.args(["run", ALLOW, "--workers", workers]).arg(&guest).arg(address.to_string());
+        let mut running = Running::start(command);
+        running.wait_for("connecting");
+        while sockets_of(&running.child) != 50 {
+            std::thread::yield_now();
+        }
+        running.write("k");
+        running.wait_for("killed");
+        while sockets_of(&running.child) != 0 {
+            std::thread::yield_now();
+        }
+        let output = running.finish().expect_quiet_success();
+        assert!(output.stdout.starts_with("each was told in time\n"), "{output:#?}");
+    }
 }

@@ -63,12 +63,7 @@ impl Server {
 
     /// Sockets that the runtime has open.
     pub(crate) fn sockets(&self) -> usize {
-        let fds = format!("/proc/{}/fd", self.child.id());
-        let links = std::fs::read_dir(fds).expect("it runs").flatten();
-        let is_socket = |path| {
-            std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
-        };
-        links.filter(|entry| is_socket(entry.path())).count()
+        sockets_of(&self.child)
     }
 
     /// Waits until so many sockets are open.
@@ -84,6 +79,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sockets that a child has open.
+pub(crate) fn sockets_of(child: &Child) -> usize {
+    let fds = format!("/proc/{}/fd", child.id());
+    let links = std::fs::read_dir(fds).expect("it runs").flatten();
+    let is_socket =
+        |path| std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"));
+    links.filter(|entry| is_socket(entry.path())).count()
 }
 
 fn find_address(from: &mut impl BufRead) -> SocketAddr {
