@@ -44,6 +44,12 @@ mod twins {
         }
     }
 
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Self::new(T::default())
+        }
+    }
+
     pub(crate) struct Condvar(loom::sync::Condvar);
 
     impl Condvar {

@@ -23,6 +23,8 @@ mod mailbox;
 mod park;
 #[path = "../src/pid.rs"]
 mod pid;
+#[path = "../src/quota.rs"]
+mod quota;
 #[path = "../src/state.rs"]
 mod state;
 #[path = "../src/sync.rs"]
@@ -46,6 +48,7 @@ use loom::{
 use mailbox::{Arrivals, Envelope, Inbox, post};
 use park::{Idle, Woken};
 use pid::Pid;
+use quota::{MailboxLimit, Queue, Quota, Room};
 use state::{Rest, Signal, Start, State};
 
 fn model(f: impl Fn() + Send + Sync + 'static) {
@@ -238,6 +241,110 @@ fn mailbox_every_message_arrives_in_order_and_wakes() {
         let small: Vec<u32> = got.iter().copied().filter(|m| *m < 10).collect();
         assert_eq!((got.len(), small), (3, vec![1, 2]));
     });
+}
+
+/// The end of a process in two parts, while two senders push: what was accepted is dropped, each once.
+#[test]
+fn mailbox_what_is_dropped_in_parts_is_all_that_was_accepted() {
+    model(|| {
+        let arrivals = Arc::new(Arrivals::new());
+        arrivals.open(0);
+        let message = Arc::new(());
+        let senders: Vec<_> = (0..2)
+            .map(|_| {
+                let (late, mine) = (arrivals.clone(), message.clone());
+                thread::spawn(move || late.push(0, mine.into()).is_ok())
+            })
+            .collect();
+        let mut inbox = Inbox::new();
+        // Collects what is there, and leaves it.
+        assert!(inbox.receive(&arrivals, 0, |_| false).is_none());
+        inbox.close(&arrivals);
+        let (first, more) = inbox.drop_some(1);
+        assert!(first == 1 || !more);
+        let (rest, more) = inbox.drop_some(u64::MAX);
+        assert!(!more);
+        let accepted = senders.into_iter().map(|sender| u64::from(sender.join().unwrap()));
+        assert_eq!(accepted.sum::<u64>(), first + rest);
+        assert_eq!(Arc::strong_count(&message), 1);
+    });
+}
+
+/// A mailbox with a limit and its queue. In place of messages and wake-ups each party has a count that it
+/// waits for: the receiver at 0, senders at their numbers.
+struct Limited {
+    quota: Quota,
+    queue: Queue,
+    counts: [(sync::Mutex<u32>, sync::Condvar); 3],
+}
+
+fn receiver() -> Pid {
+    Pid::new(0, 1)
+}
+
+impl Limited {
+    fn new(messages: u32, bytes: Option<u64>) -> Arc<Self> {
+        let quota = Quota::new();
+        quota.open(1, Some(MailboxLimit { messages, bytes, mark: 0 }));
+        let counts = [0; 3].map(|_| (sync::Mutex::new(0), sync::Condvar::new()));
+        Arc::new(Self { quota, queue: Queue::default(), counts })
+    }
+
+    fn add(&self, party: usize) {
+        let (count, changed) = &self.counts[party];
+        *count.lock() += 1;
+        changed.notify_one();
+    }
+
+    fn take(&self, party: usize) {
+        let (count, changed) = &self.counts[party];
+        let mut count = count.lock();
+        while *count == 0 {
+            changed.wait(&mut count);
+        }
+        *count -= 1;
+    }
+
+    /// Takes room for a message, however long that takes, and posts it.
+    fn send(&self, me: u32) {
+        while self.quota.take(1, || 3) != Room::Taken {
+            let room = self.queue.take_or_join(&self.quota, receiver(), Pid::new(me, 1), 3);
+            if room == Room::Taken {
+                break;
+            }
+            self.take(me as usize);
+        }
+        self.add(0);
+    }
+
+    fn receive(&self) {
+        self.take(0);
+        if self.quota.give(3)
+            && let Some(next) = self.queue.next(&self.quota, receiver())
+        {
+            self.add(next.slot_index().expect("a sender") as usize);
+        }
+    }
+}
+
+/// Nobody sleeps beside a mailbox that has room again: a lost wake-up would be a sender that never ends.
+#[test]
+fn quota_whoever_waits_for_room_gets_it() {
+    for (messages, bytes) in [(1, None), (9, Some(3 * mailbox::UNIT_BYTES as u64))] {
+        model(move || {
+            let limited = Limited::new(messages, bytes);
+            let senders: Vec<_> = [1, 2]
+                .map(|me| {
+                    let limited = limited.clone();
+                    thread::spawn(move || limited.send(me))
+                })
+                .into();
+            limited.receive();
+            limited.receive();
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            assert_eq!(limited.quota.close(), None, "nobody queues any more");
+        });
+    }
 }
 
 #[test]
