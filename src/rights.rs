@@ -541,6 +541,7 @@ mod tests {
             max_descriptors: Some(0),
             max_stack: Some(Amount::Bytes(0)),
             max_mailbox: Some(Amount::Bytes(0)),
+            max_mailbox_bytes: Some(Amount::Bytes(0)),
             max_message: Some(Amount::Bytes(0)),
             ..File::default()
         };
