@@ -43,7 +43,10 @@ pub enum SpawnError {
     #[error("cannot spawn a process: {0}")]
     Memory(#[from] ArenaError),
     /// The system has no memory or mapping left for a stack outside of the slots.
-    #[error("cannot spawn a process: no memory for its stack ({0})")]
+    #[error(
+        "cannot spawn a process: no memory for its stack ({0}); check `ulimit -v`, vm.max_map_count and \
+         the container's memory limit, or ask for a smaller stack"
+    )]
     Stack(io::Error),
     /// The program asked for more room than a slot has.
     #[error(

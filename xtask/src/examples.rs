@@ -29,6 +29,7 @@ struct Compiler {
     probe: Vec<String>,
     /// `RESULT` stands for the file to make.
     compile: Vec<String>,
+    /// For both.
     env: &'static [(&'static str, &'static str)],
 }
 
@@ -87,7 +88,7 @@ impl Example {
 
 impl Compiler {
     fn is_there(&self) -> bool {
-        let output = command(&self.probe).output();
+        let output = command(&self.probe).envs(self.env.iter().copied()).output();
         output.is_ok_and(|output| output.status.success())
     }
 
@@ -175,7 +176,8 @@ fn zig(name: &'static str, source: &'static str) -> Example {
 fn go(name: &'static str, source: &'static str) -> Example {
     let go = [tool("LUNATIC_GO", "go")];
     let compiler = Compiler {
-        probe: words(&go, &["version"]),
+        // Its own compiler, as `env` has it: one before Go 1.21 knows no wasip1.
+        probe: words(&go, &["tool", "compile", "-V"]),
         compile: words(&go, &["build", "-trimpath", "-o", RESULT, source]),
         // With what is on the machine, whatever the file would like.
         env: &[
@@ -185,7 +187,7 @@ fn go(name: &'static str, source: &'static str) -> Example {
             ("GOPROXY", "off"),
         ],
     };
-    Example { name, source, compilers: vec![compiler], needs: "go (LUNATIC_GO)" }
+    Example { name, source, compilers: vec![compiler], needs: "go of 1.21 or later (LUNATIC_GO)" }
 }
 
 fn assemblyscript(name: &'static str, source: &'static str) -> Example {
