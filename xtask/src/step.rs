@@ -38,9 +38,17 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("reading the output of `{text}`"))
 }
 
-/// The cargo that runs us.
+/// The cargo that runs us, without what it told us of this package: build scripts that look at it (ring's does) would
+/// run anew, and all that depends on them, each time one has called cargo oneself in between.
 pub(crate) fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    for (key, _) in env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(key);
+        }
+    }
+    cargo
 }
 
 /// As one would type it, with the environment variables it sets.
