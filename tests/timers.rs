@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{program, run_wat, run_wat_with, spawn_with, times};
+use support::{Module, Running, lunatic, program, run_wat, run_wat_with, spawn, spawn_with, times};
 
 fn guest(items: &str, body: &str) -> String {
     program(items, &format!("(local $i i64) (local $n i64) {body}")).replace(
@@ -137,5 +137,28 @@ fn a_request_looks_only_at_what_comes_after_it() {
             .expect(134)
             .prints(&[-1, 9027, 1])
             .says(&["send_receive_skip_search: the process has no current message"]);
+    }
+}
+
+#[test]
+fn a_message_comes_though_its_sender_computes_for_ever() {
+    // Other workers have nothing to do, and fall asleep before there is a timer.
+    let items = "(func (export \"receiver\") (call $say (call $recv)))";
+    let body = format!(
+        "(local.set $n {})
+         (call $sleep (i64.const 50))
+         (call $number (i64.const 0) (i64.const 7))
+         (drop (call $send_after (local.get $n) (i64.const 10)))
+         (call $for_ever)",
+        spawn("receiver")
+    );
+    let module = Module::wat(&guest(items, &body));
+    for workers in ["1", "2", "4"] {
+        let mut command = lunatic();
+        command.args(["run", "--workers", workers]).arg(module.path());
+        let mut running = Running::start(command);
+        running.wait_for("7\n");
+        running.signal(libc::SIGINT);
+        running.finish().expect(130);
     }
 }

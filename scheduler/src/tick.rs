@@ -78,7 +78,7 @@ impl Tick {
         self.alarm.rouse_for(NEVER - 1);
     }
 
-    /// A timer is pending, and no worker sleeps who would get up for it.
+    /// A timer is pending, and maybe no worker sleeps who would get up for it.
     #[inline]
     pub(crate) fn mind(&self, deadline: u64) {
         self.alarm.rouse_for(deadline);
@@ -118,9 +118,11 @@ impl<P: Program> Shared<P> {
         }
     }
 
-    /// The time of the next timer, if the thread has to mind it.
+    /// The time of the next timer, if the thread has to mind it: no worker sleeps, or none that will get
+    /// up in time. A process that has set a timer may compute for ever, and none of the sleepers knows.
     fn deadline(&self) -> u64 {
-        if self.idle.sleepers() == 0 { self.timers.earliest() } else { NEVER }
+        let minded = self.idle.sleepers() != 0 && !self.timers.want_keeper();
+        if minded { NEVER } else { self.timers.earliest() }
     }
 
     fn look(&self, tick: &Tick, seen: &mut [Seen], now: u64) -> Found {

@@ -902,9 +902,12 @@ impl<P: Program> Worker<'_, P> {
                 return Err(envelope);
             }
         };
-        // As in `set_timer_for`.
+        // Whoever sends a message to others need not wait for anything: it may compute from now on.
         if inserted == Inserted::Earliest {
             self.core.clock_in.set(0);
+            if let Some(tick) = &shared.tick {
+                tick.mind(deadline);
+            }
         }
         Ok(id)
     }
