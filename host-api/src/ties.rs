@@ -223,21 +223,24 @@ impl Ties {
     }
 
     /// Links two processes: if one fails, the other dies too, or is told. A peer that has ended is
-    /// a link that fails at once.
+    /// a link that fails at once. `one_way`: what becomes of `me` does nothing to the peer, unless that
+    /// is linked already.
     pub(crate) fn link(
         &self,
         worker: Of<'_, '_>,
         me: Pid,
         peer: Pid,
-        tag: i64,
+        (tag, one_way): (i64, bool),
     ) -> Result<(), Fault> {
         let mine = |wish: &mut Wish| {
             wish.link = Some(tag);
             Ok(())
         };
         self.tie(worker, me, peer, mine, |wish| {
-            // The tag that it has chosen itself stays.
-            wish.link.get_or_insert(tag);
+            if !one_way {
+                // The tag that it has chosen itself stays.
+                wish.link.get_or_insert(tag);
+            }
         })
     }
 

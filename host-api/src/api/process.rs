@@ -187,10 +187,13 @@ host_functions! {
     /// normally, it is unlinked. `tag` (0: none) comes back to the caller with the notice; to the other
     /// too, unless that has linked itself with a tag of its own. Linking again changes the tag. A
     /// process that does not exist, or has ended, is a link that fails at once. A link with oneself is
-    /// none. Traps beyond a million links and monitors.
+    /// none. Who may not kill others does not end them in this way either: of a link that it makes the
+    /// other process notices nothing, and the log is told. Traps beyond a million links and monitors.
     fn link(call, tag: i64, process_id: u64) -> Result<(), Fault> {
         let me = call.state.pid();
-        call.state.node.ties.link(call.worker, me, Pid::from_u64(process_id), tag)
+        let one_way = process_id != me.as_u64() && call.state.may(Right::Kill).is_err();
+        let peer = Pid::from_u64(process_id);
+        call.state.node.ties.link(call.worker, me, peer, (tag, one_way))
     }
 
     /// Takes the link between the caller and a process away. From then on its end does nothing to the
