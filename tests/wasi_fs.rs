@@ -152,6 +152,17 @@ fn paths_are_opened_as_the_flags_say() {
             ("path_open 3 0 dir/ 2 2 0", "0 6"),
             ("path_open 6 0 . 2 2 0", "0 7"),
             ("path_open 6 0 inner 1 64 0", "0 8"),
+            // Made, or cut off, for one who wants to read it.
+            ("path_open 3 0 made 1 2 0", "0 9"),
+            ("fd_write 9 x", BADF),
+            ("fd_pwrite 9 x 0", BADF),
+            ("fd_allocate 9 0 1", BADF),
+            ("fd_filestat_set_size 9 1", INVAL),
+            ("fd_read 9 1", "0"),
+            ("fd_close 9", "0"),
+            ("path_open 3 0 made 8 2 0", "0 9"),
+            ("fd_write 9 x", BADF),
+            ("fd_close 9", "0"),
             // The lowest number that is free.
             ("fd_close 5", "0"),
             ("path_open 3 0 dir/inner 0 0 0", "0 5"),

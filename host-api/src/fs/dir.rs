@@ -65,7 +65,7 @@ impl OpenHow {
         self.read || !self.write
     }
 
-    pub(super) fn writes(self) -> bool {
+    pub(crate) fn writes(self) -> bool {
         self.write || self.has(oflags::CREAT) || self.has(oflags::TRUNC)
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct OpenFile {
     file: File,
     pub(crate) file_type: FileType,
     pub(crate) readable: bool,
+    /// As the guest has asked for it: what is made or cut off when it is opened, the system opens for
+    /// writing, too.
     pub(crate) writable: bool,
     /// The specification's flags. Relaxed: only the process that has the descriptor asks.
     flags: AtomicU16,
@@ -86,7 +88,7 @@ impl OpenFile {
             file,
             file_type,
             readable: how.reads(),
-            writable: how.writes(),
+            writable: how.write,
             flags: AtomicU16::new(how.fdflags),
             access,
             is_local,
@@ -155,6 +157,9 @@ impl OpenFile {
     /// With the flag for that, all writes go to the end, wherever they say: as in Linux.
     pub(crate) fn write(&self, place: Place, bytes: &[u8]) -> Result<usize, Errno> {
         let offset = place.for_host()?;
+        if !self.writable {
+            return Err(Errno::BadF);
+        }
         if self.flags() & fdflags::APPEND != 0 && self.is_regular() {
             let buffers = [IoSlice::new(bytes)];
             let append = ReadWriteFlags::APPEND;
@@ -200,7 +205,7 @@ impl OpenFile {
     }
 
     pub(crate) fn set_len(&self, len: u64) -> Result<(), Errno> {
-        if i64::try_from(len).is_err() {
+        if i64::try_from(len).is_err() || !self.writable {
             return Err(Errno::Inval);
         }
         Ok(rustix::fs::ftruncate(&self.file, len)?)
@@ -209,6 +214,9 @@ impl OpenFile {
     pub(crate) fn allocate(&self, offset: u64, len: u64) -> Result<(), Errno> {
         if i64::try_from(offset).is_err() || i64::try_from(len).is_err() {
             return Err(Errno::Inval);
+        }
+        if !self.writable {
+            return Err(Errno::BadF);
         }
         Ok(rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len)?)
     }

@@ -5,7 +5,7 @@
 //! given away that the giver could not open.
 
 use super::{CONFIGS_MAX, TEXT_BYTES_MAX};
-use crate::api::wasi::on_pool;
+use crate::api::wasi::{Errno, on_pool};
 use crate::bind::{Call, Fault};
 use crate::config::ProcessConfig;
 use crate::fs::{DirAccess, DirGrant};
@@ -47,6 +47,9 @@ pub(super) fn give(
             call.config_mut(config_id)?.dirs.push(opened);
             Ok(Some(Ok(())))
         }
+        Err(Errno::NotCapable) => Ok(Some(Err(call.state.denied(format!(
+            "a configuration with the directory \"{path}\": it leads out of the one that it begins with"
+        ))))),
         Err(errno) => Ok(Some(Err(call.state.denied(format!(
             "a configuration with the directory \"{path}\": opening it, error {} ({errno:?})",
             errno as u16

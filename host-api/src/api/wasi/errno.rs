@@ -173,7 +173,8 @@ impl From<rustix::io::Errno> for Errno {
 }
 
 /// Errors without a number are `cap-std`'s own: `PermissionDenied` for a path that leads out of its
-/// directory, which reference runtimes tell as [`Errno::Perm`], and `InvalidInput` for a NUL.
+/// directory (for us to tell: guests know that as [`Errno::Perm`], see `paths`), and `InvalidInput` for a
+/// NUL.
 impl From<std::io::Error> for Errno {
     fn from(error: std::io::Error) -> Self {
         use std::io::ErrorKind;
@@ -181,7 +182,7 @@ impl From<std::io::Error> for Errno {
             return Self::from_host(number);
         }
         match error.kind() {
-            ErrorKind::PermissionDenied => Self::Perm,
+            ErrorKind::PermissionDenied => Self::NotCapable,
             ErrorKind::NotFound => Self::NoEnt,
             ErrorKind::AlreadyExists => Self::Exist,
             ErrorKind::InvalidInput => Self::Inval,

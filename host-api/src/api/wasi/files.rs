@@ -255,14 +255,25 @@ pub(super) fn allocate(
     (offset, len): (u64, u64),
 ) -> Result<Option<()>, Errno> {
     let file = call.file(fd)?;
-    file.may_change()?;
+    to_change(call, file.may_change())?;
     on_pool(call, |_| Ok(move || file.allocate(offset, len)))
 }
 
 pub(super) fn set_size(call: &mut Call<'_, '_>, fd: u32, size: u64) -> Result<Option<()>, Errno> {
     let file = call.file(fd)?;
-    file.may_change()?;
+    to_change(call, file.may_change())?;
     on_pool(call, |_| Ok(move || file.set_len(size)))
+}
+
+/// Whether something may be changed; if not, the log is told.
+fn to_change(call: &mut Call<'_, '_>, may: Result<(), Errno>) -> Result<(), Errno> {
+    may.inspect_err(|_| {
+        let _answered = call.state.denied(
+            "a change of what lies in a directory that may only be read; lunatic run --dir without \
+             :ro would allow it"
+                .to_string(),
+        );
+    })
 }
 
 /// Directories too: databases do that after a rename.
@@ -282,11 +293,11 @@ pub(super) fn set_times(
     let times = Times::from_flags(atim, mtim, flags)?;
     match call.descriptor(fd)? {
         Descriptor::File(file) => {
-            file.may_change()?;
+            to_change(call, file.may_change())?;
             on_pool(call, |_| Ok(move || file.set_times(times)))
         }
         Descriptor::Dir(found) => {
-            found.dir.may_change()?;
+            to_change(call, found.dir.may_change())?;
             on_pool(call, |_| Ok(move || found.dir.set_times(times)))
         }
         _ => Err(Errno::BadF),

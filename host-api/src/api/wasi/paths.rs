@@ -35,11 +35,45 @@ fn follow(flags: u32) -> Result<Follow, Errno> {
     }
 }
 
-/// A directory in which something is to be changed.
-fn dir_to_change(call: &Call<'_, '_>, fd: u32) -> Result<Arc<OpenDir>, Errno> {
+/// A directory in which something is to be changed, at this path.
+fn dir_to_change(call: &mut Call<'_, '_>, fd: u32, path: &str) -> Result<Arc<OpenDir>, Errno> {
     let dir = call.dir(fd)?;
-    dir.may_change()?;
+    dir.may_change().inspect_err(|_| change_denied(call, path))?;
     Ok(dir)
+}
+
+/// Tells the log of a change that the directory is not granted for.
+#[cold]
+fn change_denied(call: &mut Call<'_, '_>, path: &str) {
+    let _answered = call.state.denied(format!(
+        "a change at \"{}\" in a directory that may only be read; lunatic run --dir without :ro would \
+         allow it",
+        path.escape_default()
+    ));
+}
+
+/// The answer about these paths. That one of them leads out is told as reference runtimes do, and
+/// to the log.
+fn inside<T>(
+    call: &mut Call<'_, '_>,
+    paths: &[Path],
+    result: Result<T, Errno>,
+) -> Result<T, Errno> {
+    match result {
+        Err(Errno::NotCapable) => Err(leads_out(call, paths)),
+        other => other,
+    }
+}
+
+#[cold]
+fn leads_out(call: &mut Call<'_, '_>, paths: &[Path]) -> Errno {
+    let quoted = paths.iter().filter_map(|path| text(call, *path).ok());
+    let quoted: Vec<_> = quoted.map(|path| format!("\"{}\"", path.escape_default())).collect();
+    let _answered = call.state.denied(format!(
+        "{} leads out of the directory that it is looked for in",
+        quoted.join(" or ")
+    ));
+    Errno::Perm
 }
 
 /// What `path_open` is told besides the path.
@@ -75,8 +109,8 @@ pub(super) fn open(
     opened_fd: Ptr,
 ) -> Result<Option<()>, Errno> {
     let opened =
-        if is_running(call) { result(call)? } else { begin_open(call, fd, path, open, opened_fd)? };
-    let descriptor = match opened {
+        if is_running(call) { result(call) } else { begin_open(call, fd, path, open, opened_fd) };
+    let descriptor = match inside(call, &[path], opened)? {
         None => return Ok(None),
         Some(Opened::File(file)) => Descriptor::File(Arc::new(file)),
         Some(Opened::Dir(dir)) => {
@@ -104,6 +138,9 @@ fn begin_open(
         Descriptor::File(_) => return Err(Errno::NotDir),
         _ => return Err(Errno::BadF),
     };
+    if how.writes() {
+        dir.may_change().inspect_err(|_| change_denied(call, &path))?;
+    }
     // Before a file is made that the process would have no number for.
     call.has_room()?;
     if let Some(opened) = dir.open_cached(&path, how) {
@@ -118,10 +155,12 @@ pub(super) fn create_directory(
     fd: u32,
     path: Path,
 ) -> Result<Option<()>, Errno> {
-    on_pool(call, |call| {
-        let (path, dir) = (text(call, path)?, dir_to_change(call, fd)?);
+    let done = on_pool(call, |call| {
+        let path = text(call, path)?;
+        let dir = dir_to_change(call, fd, &path)?;
         Ok(move || dir.create_dir(&path))
-    })
+    });
+    inside(call, &[path], done)
 }
 
 pub(super) fn remove_directory(
@@ -129,10 +168,12 @@ pub(super) fn remove_directory(
     fd: u32,
     path: Path,
 ) -> Result<Option<()>, Errno> {
-    on_pool(call, |call| {
-        let (path, dir) = (text(call, path)?, dir_to_change(call, fd)?);
+    let done = on_pool(call, |call| {
+        let path = text(call, path)?;
+        let dir = dir_to_change(call, fd, &path)?;
         Ok(move || dir.remove_dir(&path))
-    })
+    });
+    inside(call, &[path], done)
 }
 
 pub(super) fn unlink_file(
@@ -140,10 +181,12 @@ pub(super) fn unlink_file(
     fd: u32,
     path: Path,
 ) -> Result<Option<()>, Errno> {
-    on_pool(call, |call| {
-        let (path, dir) = (text(call, path)?, dir_to_change(call, fd)?);
+    let done = on_pool(call, |call| {
+        let path = text(call, path)?;
+        let dir = dir_to_change(call, fd, &path)?;
         Ok(move || dir.remove_file(&path))
-    })
+    });
+    inside(call, &[path], done)
 }
 
 pub(super) fn rename(
@@ -151,11 +194,13 @@ pub(super) fn rename(
     (from_fd, from): (u32, Path),
     (to_fd, to): (u32, Path),
 ) -> Result<Option<()>, Errno> {
-    on_pool(call, |call| {
+    let done = on_pool(call, |call| {
         let (from, to) = (text(call, from)?, text(call, to)?);
-        let (from_dir, to_dir) = (dir_to_change(call, from_fd)?, dir_to_change(call, to_fd)?);
+        let from_dir = dir_to_change(call, from_fd, &from)?;
+        let to_dir = dir_to_change(call, to_fd, &to)?;
         Ok(move || from_dir.rename(&from, &to_dir, &to))
-    })
+    });
+    inside(call, &[from, to], done)
 }
 
 /// Links are not followed: a link to a link is one to the link itself.
@@ -165,15 +210,17 @@ pub(super) fn link(
     (from_fd, from): (u32, Path),
     (to_fd, to): (u32, Path),
 ) -> Result<Option<()>, Errno> {
-    on_pool(call, |call| {
+    let done = on_pool(call, |call| {
         let (from, to) = (text(call, from)?, text(call, to)?);
         // Both: a second name in a writable directory would make the file itself writable.
-        let (from_dir, to_dir) = (dir_to_change(call, from_fd)?, dir_to_change(call, to_fd)?);
+        let from_dir = dir_to_change(call, from_fd, &from)?;
+        let to_dir = dir_to_change(call, to_fd, &to)?;
         if follow(flags)? == Follow::Yes {
             return Err(Errno::Inval);
         }
         Ok(move || from_dir.hard_link(&from, &to_dir, &to))
-    })
+    });
+    inside(call, &[from, to], done)
 }
 
 pub(super) fn symlink(
@@ -181,11 +228,12 @@ pub(super) fn symlink(
     target: Path,
     (fd, path): (u32, Path),
 ) -> Result<Option<()>, Errno> {
-    on_pool(call, |call| {
+    let done = on_pool(call, |call| {
         let (target, path) = (text(call, target)?, text(call, path)?);
-        let dir = dir_to_change(call, fd)?;
+        let dir = dir_to_change(call, fd, &path)?;
         Ok(move || dir.symlink(&target, &path))
-    })
+    });
+    inside(call, &[target, path], done)
 }
 
 /// What does not fit the buffer is cut off.
@@ -201,8 +249,8 @@ pub(super) fn readlink(
     let target = on_pool(call, |call| {
         let (path, dir) = (text(call, path)?, call.dir(fd)?);
         Ok(move || dir.read_link(&path))
-    })?;
-    let Some(mut target) = target else { return Ok(None) };
+    });
+    let Some(mut target) = inside(call, &[path], target)? else { return Ok(None) };
     target.truncate(buf_len as usize);
     write_used(call, &target, buf, used)
 }
@@ -216,18 +264,18 @@ pub(super) fn filestat_get(
 ) -> Result<Option<()>, Errno> {
     to.check(call)?;
     let stat = if is_running(call) {
-        result(call)?
+        result(call)
     } else {
         let (path, dir, follow) = (text(call, path)?, call.dir(fd)?, follow(flags)?);
         match dir.stat_at_cached(&path, follow) {
             Some(stat) => {
                 call.state.charge(SYSTEM_CALL);
-                Some(stat?)
+                stat.map(Some)
             }
-            None => on_pool(call, |_| Ok(move || dir.stat_at(&path, follow)))?,
+            None => on_pool(call, |_| Ok(move || dir.stat_at(&path, follow))),
         }
     };
-    let Some(stat) = stat else { return Ok(None) };
+    let Some(stat) = inside(call, &[path], stat)? else { return Ok(None) };
     to.write(call, &stat)?;
     Ok(Some(()))
 }
@@ -239,11 +287,13 @@ pub(super) fn filestat_set_times(
     path: Path,
     (atim, mtim, times): (u64, u64, u32),
 ) -> Result<Option<()>, Errno> {
-    on_pool(call, |call| {
+    let done = on_pool(call, |call| {
         let times = Times::from_flags(atim, mtim, times)?;
-        let (path, dir, follow) = (text(call, path)?, dir_to_change(call, fd)?, follow(flags)?);
+        let path = text(call, path)?;
+        let (dir, follow) = (dir_to_change(call, fd, &path)?, follow(flags)?);
         Ok(move || dir.set_times_at(&path, follow, times))
-    })
+    });
+    inside(call, &[path], done)
 }
 
 /// Entries of the directory behind a cookie; the last is cut off if there are more.
