@@ -2,14 +2,16 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use support::run_guest;
-use support::server::{Server, ask};
+use support::server::{Server, ask, reset};
 
 /// What grants the network.
 const ALLOW: &str = "--allow-net";
@@ -113,6 +115,139 @@ fn a_key_may_be_in_its_older_form() {
     ask(tls_client(&server, &cert, "old.test"), b"old");
 }
 
+/// Runs `openssl` in a directory; `None` if there is none.
+fn openssl(directory: &Path, args: &str) -> Option<Command> {
+    let mut command = Command::new("openssl");
+    command.current_dir(directory).args(args.split(' '));
+    let there = Command::new("openssl").arg("version").output().is_ok();
+    if !there {
+        eprintln!("SKIPPED: there is no openssl");
+    }
+    there.then_some(command)
+}
+
+/// What `openssl req -x509` is to write into a certificate.
+const REQUEST: &str = "[req]\nprompt=no\ndistinguished_name=name\nx509_extensions=more\n\
+    [name]\nCN=kind.test\n[more]\nsubjectAltName=DNS:kind.test\nbasicConstraints=CA:FALSE\n";
+
+/// What other software makes and speaks, in both versions of TLS.
+#[test]
+fn keys_of_each_kind_serve_openssl() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path();
+    std::fs::write(place.join("request"), REQUEST).expect("a file");
+    let kinds = [
+        ("RSA", "rsa:2048", "BEGIN PRIVATE KEY"),
+        ("older RSA", "rsa:2048", "BEGIN RSA PRIVATE KEY"),
+        ("larger RSA", "rsa:4096", "BEGIN PRIVATE KEY"),
+        ("P-256", "ec -pkeyopt ec_paramgen_curve:P-256", "BEGIN PRIVATE KEY"),
+        ("P-384", "ec -pkeyopt ec_paramgen_curve:P-384", "BEGIN PRIVATE KEY"),
+        ("older P-384", "ec -pkeyopt ec_paramgen_curve:P-384", "BEGIN EC PRIVATE KEY"),
+        ("Ed25519", "ed25519", "BEGIN PRIVATE KEY"),
+    ];
+    for (kind, algorithm, begin) in kinds {
+        let make = format!(
+            "req -x509 -config request -newkey {algorithm} -nodes -days 30 -keyout key -out cert"
+        );
+        let Some(mut make) = openssl(place, &make) else { return };
+        let made = make.output().expect("it runs");
+        assert!(made.status.success(), "{kind}: {made:?}");
+        let older = match begin {
+            "BEGIN RSA PRIVATE KEY" => Some("rsa -traditional -in key -out key"),
+            "BEGIN EC PRIVATE KEY" => Some("ec -in key -out key"),
+            _ => None,
+        };
+        if let Some(older) = older {
+            let made = openssl(place, older).expect("it was there").output().expect("it runs");
+            assert!(made.status.success(), "{kind}: {made:?}");
+        }
+        let read = |name| std::fs::read_to_string(place.join(name)).expect("text");
+        let (cert, key) = (read("cert"), read("key"));
+        assert!(key.contains(begin), "{kind}: {key}");
+        let Some(server) = Server::echo("1", &["tls", &cert, &key]) else { return };
+        ask(tls_client(&server, &cert, "kind.test"), kind.as_bytes());
+        for version in ["-tls1_2", "-tls1_3"] {
+            let client = format!(
+                "s_client -connect {} -servername kind.test -verify_hostname kind.test -CAfile cert \
+                 -verify_return_error -brief {version}",
+                server.address
+            );
+            let mut client = openssl(place, &client).expect("it was there");
+            client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut client = client.spawn().expect("it runs");
+            let mut input = client.stdin.take().expect("it is a pipe");
+            input.write_all(b"hello\n").expect("it reads");
+            let mut output = BufReader::new(client.stdout.take().expect("it is a pipe"));
+            let mut line = String::new();
+            output.read_line(&mut line).expect("text");
+            drop(input);
+            let rest = client.wait_with_output().expect("it ends");
+            assert_eq!(line, "hello\n", "{kind} {version}: {rest:?}");
+        }
+    }
+}
+
+/// More than there are places for handshakes.
+#[test]
+fn clients_that_stall_give_way_to_others() {
+    let (cert, key) = certificate(&["one.test"]);
+    let Some(mut server) = Server::echo("2", &["tls", &cert, &key]) else { return };
+    lunatic_host_api::raise_open_files_limit();
+    let stalled: Vec<TcpStream> = (0..300)
+        .map(|number| {
+            let mut stream = server.connect();
+            // Some have begun to speak: the head of a record, and a part of it.
+            if number % 2 == 0 {
+                stream.write_all(&[22, 3, 1, 1, 0, 1]).expect("it reads");
+            }
+            stream
+        })
+        .collect();
+    ask(tls_client(&server, &cert, "one.test"), b"served");
+    let line = server.line();
+    assert!(line.contains("given up for another client"), "{line:?}");
+    drop(stalled);
+    ask(tls_client(&server, &cert, "one.test"), b"again");
+    server.wait_for_sockets(1);
+}
+
+#[test]
+fn both_sides_say_farewell_and_an_end_without_it_is_an_error() {
+    let (cert, key) = certificate(&["one.test"]);
+    let Some(mut server) = Server::echo("2", &["tls", &cert, &key]) else { return };
+    for round in 0..3 {
+        let mut client = tls_client(&server, &cert, "one.test");
+        ask(&mut client, b"hello");
+        client.conn.send_close_notify();
+        client.flush().expect("it reads");
+        // Without a farewell that would be an error.
+        assert_eq!(client.read(&mut [0]).expect("it ends well"), 0);
+
+        let mut client = tls_client(&server, &cert, "one.test");
+        ask(&mut client, b"hello");
+        let expected = if round == 0 {
+            client.sock.shutdown(Shutdown::Write).expect("it is open");
+            "without the farewell"
+        } else {
+            reset(&client.sock);
+            "Connection reset by peer"
+        };
+        drop(client);
+        // The one who said farewell was not minded.
+        let line = server.line();
+        assert!(line.starts_with("read: ") && line.contains(expected), "{line:?}");
+
+        // In the middle of a handshake.
+        let mut client = server.connect();
+        client.write_all(&[22, 3, 1, 1, 0, 1]).expect("it reads");
+        reset(&client);
+        drop(client);
+        let line = server.line();
+        assert!(line.contains("the handshake failed: Connection reset"), "{line:?}");
+    }
+    server.wait_for_sockets(1);
+}
+
 #[test]
 fn a_guest_is_a_client_of_servers_on_this_machine() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
@@ -120,13 +255,13 @@ fn a_guest_is_a_client_of_servers_on_this_machine() {
     let (cert, key) = certificate(&["localhost"]);
     let (_, wrong) = (certificate(&["localhost"]), certificate(&["elsewhere.test"]));
     let serving = std::thread::spawn({
-        let cert = cert.clone();
+        let (cert, key) = (cert.clone(), key.clone());
         move || serve_tls(&listener, &cert, &key)
     });
-    let args = [&port.to_string()[..], &cert, &wrong.0];
+    let args = [&port.to_string()[..], &cert, &wrong.0, &key];
     let Some(output) = run_guest(&[ALLOW], "net_client", &args, b"") else { return };
     let output = output.expect_quiet_success();
-    assert_eq!(output.stdout, "hello\nwrong certificate\nwrong name\ntimed out\n", "{output:#?}");
+    assert_eq!(output.stdout, "hello\nwrong certificate\nwrong name\ntimed out\nnobody came\n");
     serving.join().expect("it serves four");
 }
 

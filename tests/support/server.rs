@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::{guest, lunatic};
@@ -83,11 +84,27 @@ impl Drop for Server {
 
 /// Sockets that a child has open.
 pub(crate) fn sockets_of(child: &Child) -> usize {
-    let fds = format!("/proc/{}/fd", child.id());
-    let links = std::fs::read_dir(fds).expect("it runs").flatten();
     let is_socket =
         |path| std::fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"));
-    links.filter(|entry| is_socket(entry.path())).count()
+    open_files_of(child).filter(|entry| is_socket(entry.path())).count()
+}
+
+/// All that a child has open.
+pub(crate) fn open_files_of(child: &Child) -> impl Iterator<Item = std::fs::DirEntry> {
+    let fds = format!("/proc/{}/fd", child.id());
+    std::fs::read_dir(fds).expect("it runs").flatten()
+}
+
+/// Has a connection end with a reset when it is closed.
+pub(crate) fn reset(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = libc::socklen_t::try_from(size_of_val(&linger)).expect("it is small");
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_LINGER);
+    // SAFETY: the descriptor is open, and the option is a value of this type and size.
+    let done = unsafe {
+        libc::setsockopt(stream.as_raw_fd(), level, option, (&raw const linger).cast(), size)
+    };
+    assert_eq!(done, 0);
 }
 
 fn find_address(from: &mut impl BufRead) -> SocketAddr {

@@ -23,7 +23,8 @@ const PAUSE_MS: u64 = 10;
 host_functions! {
     /// TCP. Streams are shared by all who hold an id of them, in any process, with their timeouts.
     /// What is written goes out at once (`TCP_NODELAY` is set), unless the other side does not read:
-    /// then the writer waits.
+    /// then the writer waits. Another side that has vanished without a farewell is found out after two
+    /// minutes without a word (`SO_KEEPALIVE` is set), and is an error then.
     pub(crate) MODULE: "lunatic::networking";
 
     /// Listens on an address; port 0 lets the system choose one, which `tcp_local_addr` tells. 0: the
@@ -214,12 +215,18 @@ pub(super) fn bind(
 ) -> Result<Result<Listener, Failure>, Fault> {
     call.memory.slice_mut(to, 8)?;
     let address = at.read(&call.memory)?;
-    if let Err(refused) = call.state.may_listen(address) {
-        return Ok(Err(Failure::refused(format!("cannot listen on {address}: {refused}"))));
+    if let Err(failure) = may_listen(call, address) {
+        return Ok(Err(failure));
     }
     call.state.charge(SYSTEM_CALL);
     let tried = || format!("cannot listen on {address}");
     Ok(Listener::bind(address).map_err(|error| Failure::io(tried(), &error)))
+}
+
+/// Whether the process may listen there, or why not.
+pub(super) fn may_listen(call: &mut Call<'_, '_>, address: SocketAddr) -> Result<(), Failure> {
+    let allowed = call.state.may_listen(address);
+    allowed.map_err(|refused| Failure::refused(format!("cannot listen on {address}: {refused}")))
 }
 
 fn accept(

@@ -4,19 +4,24 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::dns::{LookupError, look_up};
-use super::tcp::{Paused, bind, connect_to, pause};
+use super::tcp::{Paused, bind, connect_to, may_listen, pause};
 use super::{AddressAt, Ended, SYSTEM_CALL, gather, poll};
 use crate::api::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
+use crate::jobs::Turn;
 use crate::memory::{GuestMemory, Ptr};
 use crate::net::{
-    Accepted, Addresses, Dial, Failure, Pending, TlsListener, TlsStream, client_config,
+    Accepted, Addresses, Dial, Failure, PEM_MAX, Pending, TlsListener, TlsStream, client_config,
     with_scratch,
 };
 use crate::ready::{Interest, Standing, Tried};
+use crate::stdio::Host;
 
 /// Reductions of a handshake: about the time that its signatures take.
 const HANDSHAKE: i64 = 500_000;
+
+/// Reductions of reading a byte of certificates. About what it takes.
+const READ_A_BYTE: i64 = 10;
 
 /// Certificates that one connection may trust.
 const ROOTS_MAX: u32 = 1024;
@@ -28,31 +33,17 @@ host_functions! {
     pub(crate) MODULE: "lunatic::networking";
 
     /// As `tcp_bind`, with `certs_array_len` bytes of certificates and `keys_array_len` bytes of private
-    /// keys (PKCS#8, PKCS#1 or SEC1). One key: its certificate, and the others of the chain. Several:
+    /// keys (PKCS#8, PKCS#1 or SEC1), a megabyte of each at most. One key: its certificate, and the others of the chain. Several:
     /// each certificate with its chain behind it; a client gets the one for the name it asks for, else
     /// the first.
     fn tls_bind(
         call, addr_type: u32, addr_u8_ptr: Ptr, port: u32, flow_info: u32, scope_id: u32,
         id_u64_ptr: Ptr, certs_array_ptr: Ptr, certs_array_len: u32, keys_array_ptr: Ptr,
         keys_array_len: u32,
-    ) -> Result<u32, Fault> {
+    ) -> Poll<Result<u32, Fault>> {
         let at = AddressAt { kind: addr_type, bytes: addr_u8_ptr, port, flow_info, scope_id };
-        let certs = call.memory.slice(certs_array_ptr, certs_array_len)?;
-        let keys = call.memory.slice(keys_array_ptr, keys_array_len)?;
-        let listener = match bind(call, at, id_u64_ptr)? {
-            Ok(listener) => listener,
-            Err(failure) => return call.failed(id_u64_ptr, failure),
-        };
-        match TlsListener::new(listener, certs, keys) {
-            Ok(listener) => {
-                let id = call.add(Arc::new(listener))?;
-                call.done(id_u64_ptr, id)
-            }
-            Err(text) => {
-                let failure = Failure::invalid(format!("cannot listen for TLS: {text}"));
-                call.failed(id_u64_ptr, failure)
-            }
-        }
+        let (certs, keys) = ((certs_array_ptr, certs_array_len), (keys_array_ptr, keys_array_len));
+        poll(listen(call, at, id_u64_ptr, (certs, keys)))
     }
 
     /// Closes a listener. Traps if there is none with this id.
@@ -157,6 +148,48 @@ host_functions! {
     }
 }
 
+/// Keys and certificates are read on a thread that may take its time.
+fn listen(
+    call: &mut Call<'_, '_>,
+    at: AddressAt,
+    to: Ptr,
+    (certs, keys): ((Ptr, u32), (Ptr, u32)),
+) -> Result<Option<u32>, Fault> {
+    call.memory.slice_mut(to, 8)?;
+    let address = at.read(&call.memory)?;
+    if let Err(failure) = may_listen(call, address) {
+        return call.failed(to, failure).map(Some);
+    }
+    let config = call.job(|call, turn: Turn<Result<_, String>>| {
+        let certs = call.memory.slice(certs.0, certs.1)?;
+        let keys = call.memory.slice(keys.0, keys.1)?;
+        if let Some(bytes) = [certs, keys].map(<[u8]>::len).into_iter().find(|len| *len > PEM_MAX) {
+            let text = format!("{bytes} bytes of certificates or keys: at most {PEM_MAX} can be");
+            turn.finish(Err(text));
+            return Ok(());
+        }
+        let (certs, keys) = (certs.to_vec(), keys.to_vec());
+        let read = move || turn.finish(TlsListener::config(&certs, &keys));
+        let begun = call.state.node.get().run_blocking(Box::new(read));
+        begun.map_err(|error| Fault::new(format!("no thread to read certificates in: {error}")))
+    });
+    let config = match config {
+        Poll::Pending => return Ok(None),
+        Poll::Ready(config) => config?,
+    };
+    let listener = match config {
+        Ok(config) => bind(call, at, to)?.map(|listener| TlsListener::new(listener, config)),
+        Err(text) => Err(Failure::invalid(format!("cannot listen for TLS: {text}"))),
+    };
+    match listener {
+        Ok(listener) => {
+            let id = call.add(Arc::new(listener))?;
+            call.done(to, id).map(Some)
+        }
+        Err(failure) => call.failed(to, failure).map(Some),
+    }
+}
+
 fn accept(
     call: &mut Call<'_, '_>,
     id: u64,
@@ -235,6 +268,8 @@ fn connect(
         Some(dial) => dial,
         None => {
             let roots = root_certificates(&call.memory, roots)?;
+            let bytes: usize = roots.iter().map(|root| root.len()).sum();
+            call.state.charge(bytes.min(PEM_MAX) as i64 * READ_A_BYTE);
             let dial = client_config(&roots).and_then(|config| Dial::new(config, host));
             match dial {
                 Ok(dial) => Box::new(dial),

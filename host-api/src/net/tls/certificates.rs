@@ -3,6 +3,7 @@
 //! A server may have several certificates, each with the others of its chain behind it, and a key for
 //! each, in any order. A client gets the one for the name that it asks for, or else the first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
@@ -12,9 +13,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-/// Bytes of all certificates and keys of one call: they are read on the worker. By feel: some hundred
-/// certificates.
-const BYTES_MAX: usize = 1 << 20;
+/// Bytes of all certificates and of all keys of one call. By feel: a thousand certificates.
+pub(crate) const BYTES_MAX: usize = 1 << 20;
+
+/// Keys of one server: each takes up to a millisecond to be checked. By feel.
+const KEYS_MAX: usize = 256;
 
 /// What begins a piece of PEM.
 const PEM: &[u8] = b"-----BEGIN";
@@ -57,6 +60,9 @@ fn keys(bytes: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, String> {
     if all.is_empty() {
         return Err("there is no private key in the text".to_string());
     }
+    if all.len() > KEYS_MAX {
+        return Err(format!("{} private keys: a server can have {KEYS_MAX}", all.len()));
+    }
     Ok(all)
 }
 
@@ -72,17 +78,23 @@ impl Certificates {
         provider: &CryptoProvider,
     ) -> Result<Self, String> {
         let certs = certificates(certs)?;
+        // Where each public key is found first.
+        let mut places = HashMap::new();
+        for (place, cert) in certs.iter().enumerate().rev() {
+            if let Ok(cert) = ParsedCertificate::try_from(cert) {
+                places.insert(cert.subject_public_key_info().to_vec(), place);
+            }
+        }
         let mut owners = Vec::new();
         for key in keys(keys_of)? {
             let key = provider.key_provider.load_private_key(key);
             let key = key.map_err(|error| format!("a private key cannot be used: {error}"))?;
-            let owner = certs.iter().position(|cert| {
-                CertifiedKey::new(vec![cert.clone()], Arc::clone(&key)).keys_match().is_ok()
-            });
+            let owner = key.public_key().and_then(|public| places.get(public.as_ref()));
             let owner = owner.ok_or("a private key belongs to none of the certificates")?;
-            owners.push((owner, key));
+            owners.push((*owner, key));
         }
         owners.sort_by_key(|(owner, _)| *owner);
+        owners.dedup_by_key(|(owner, _)| *owner);
         let mut all = Vec::new();
         for (at, (owner, key)) in owners.iter().enumerate() {
             let chain = if owners.len() == 1 {

@@ -11,7 +11,7 @@ use rustls::{
     RootCertStore, SignatureScheme,
 };
 
-use super::certificates::{certificates, is_for};
+use super::certificates::{BYTES_MAX, certificates, is_for};
 use super::{TlsStream, provider};
 use crate::net::{Failure, Socket};
 
@@ -57,6 +57,11 @@ pub(crate) fn client_config(roots: &[&[u8]]) -> Result<Arc<ClientConfig>, String
         let store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let config = config(store, Vec::new())?;
         return Ok(Arc::clone(USUAL.get_or_init(|| config)));
+    }
+    // All together: the same megabyte may be named a thousand times.
+    let bytes: usize = roots.iter().map(|root| root.len()).sum();
+    if bytes > BYTES_MAX {
+        return Err(format!("{bytes} bytes of certificates to trust: at most {BYTES_MAX} can be"));
     }
     let (mut store, mut all) = (RootCertStore::empty(), Vec::new());
     for root in roots {

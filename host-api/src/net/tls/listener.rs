@@ -2,7 +2,8 @@
 //!
 //! Handshakes take as long as clients like, so several are under way at the same time: a client that is
 //! slow, or says nothing, keeps nobody else from being served. One that takes too long is dropped, and
-//! fails. They go on while somebody accepts.
+//! fails; when all places are taken and others wait, the oldest fails sooner. They go on while somebody
+//! accepts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,8 +18,12 @@ use super::{TlsStream, provider};
 use crate::net::{Listener, Socket};
 use crate::ready::{Seen, Tried};
 
-/// Handshakes that are under way at the same time; further clients wait for their turn. By feel.
+/// Handshakes that are under way at the same time; further clients wait for a place. By feel.
 const HANDSHAKES_MAX: usize = 256;
+
+/// How long a handshake keeps its place for certain. By feel: several times across the world, and as
+/// long as silent clients can keep others waiting.
+const PLACE_TIME: Duration = Duration::from_secs(1);
 
 /// The longest that a handshake may take. By feel: long for a slow network, short for a server that is
 /// full of silent clients.
@@ -28,6 +33,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct TlsListener {
     pub(crate) listener: Listener,
     config: Arc<ServerConfig>,
+    /// In the order in which they began.
     handshakes: Mutex<Vec<Handshake>>,
 }
 
@@ -40,7 +46,7 @@ impl std::fmt::Debug for TlsListener {
 struct Handshake {
     stream: Arc<TlsStream>,
     peer: SocketAddr,
-    until: Instant,
+    begun: Instant,
     /// When it was last tried.
     seen: Option<Seen>,
 }
@@ -53,17 +59,22 @@ pub(crate) enum Accepted {
     Failed(SocketAddr, io::Error),
     /// Nothing yet.
     NotYet {
-        /// Of the listening socket; `None` if there is no room for another handshake.
+        /// Of the listening socket; `None` if there is no place for another handshake.
         listener: Option<Seen>,
         /// Of the handshakes.
         streams: Vec<(Arc<TlsStream>, Seen)>,
-        /// When the next one has taken too long.
+        /// When the next one has taken too long, or may lose its place.
         until: Option<Instant>,
     },
 }
 
 impl TlsListener {
-    pub(crate) fn new(listener: Listener, certs: &[u8], keys: &[u8]) -> Result<Self, String> {
+    pub(crate) fn new(listener: Listener, config: Arc<ServerConfig>) -> Self {
+        Self { listener, config, handshakes: Mutex::default() }
+    }
+
+    /// What a server with these certificates and keys shows its clients. Takes a while.
+    pub(crate) fn config(certs: &[u8], keys: &[u8]) -> Result<Arc<ServerConfig>, String> {
         let provider = provider();
         let certificates = Certificates::new(certs, keys, &provider)?;
         let config = ServerConfig::builder_with_provider(provider)
@@ -71,15 +82,25 @@ impl TlsListener {
             .map_err(|error| error.to_string())?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(certificates));
-        let config = Arc::new(config);
-        Ok(Self { listener, config, handshakes: Mutex::default() })
+        Ok(Arc::new(config))
     }
 
     /// Takes connections, and goes on with the handshakes of those that have moved.
     pub(crate) fn attempt(&self) -> rustix::io::Result<Accepted> {
         let mut handshakes = self.handshakes.lock();
-        let listener = self.take_connections(&mut handshakes)?;
         let now = Instant::now();
+        let listener = match self.take_connections(&mut handshakes, now)? {
+            Taken::All(seen) => Some(seen),
+            Taken::NoPlace => None,
+            Taken::PlaceOf(Handshake { peer, .. }) => {
+                let text = format!(
+                    "given up for another client, as {HANDSHAKES_MAX} handshakes were under way and \
+                     this one took longer than {PLACE_TIME:?}"
+                );
+                let error = io::Error::new(io::ErrorKind::TimedOut, text);
+                return Ok(Accepted::Failed(peer, error));
+            }
+        };
         let mut at = 0;
         while let Some(handshake) = handshakes.get_mut(at) {
             match handshake.go_on(now) {
@@ -97,32 +118,57 @@ impl TlsListener {
         let streams = handshakes
             .iter()
             .filter_map(|handshake| Some((Arc::clone(&handshake.stream), handshake.seen?)));
-        let until = handshakes.iter().map(|handshake| handshake.until).min();
+        let oldest = handshakes.first();
+        let until = oldest.map(|oldest| {
+            let is_full = handshakes.len() >= HANDSHAKES_MAX && now < oldest.begun + PLACE_TIME;
+            oldest.begun + if is_full { PLACE_TIME } else { HANDSHAKE_TIME }
+        });
         Ok(Accepted::NotYet { listener, streams: streams.collect(), until })
     }
 
+    /// Begins handshakes with those who wait for one.
     fn take_connections(
         &self,
         handshakes: &mut Vec<Handshake>,
-    ) -> rustix::io::Result<Option<Seen>> {
-        while handshakes.len() < HANDSHAKES_MAX {
+        now: Instant,
+    ) -> rustix::io::Result<Taken> {
+        loop {
+            let is_full = handshakes.len() >= HANDSHAKES_MAX;
+            if is_full && now < handshakes[0].begun + PLACE_TIME {
+                return Ok(Taken::NoPlace);
+            }
             match self.listener.accept() {
-                Ok(Tried::Done((socket, peer))) => handshakes.extend(self.handshake(socket, peer)),
-                Ok(Tried::NotYet(seen)) => return Ok(Some(seen)),
+                Ok(Tried::Done((socket, peer))) => {
+                    let oldest = is_full.then(|| handshakes.remove(0));
+                    handshakes.extend(self.handshake(socket, peer, now));
+                    if let Some(oldest) = oldest {
+                        return Ok(Taken::PlaceOf(oldest));
+                    }
+                }
+                Ok(Tried::NotYet(seen)) => return Ok(Taken::All(seen)),
                 // Those that are under way may go on.
-                Err(_) if !handshakes.is_empty() => return Ok(None),
+                Err(_) if !handshakes.is_empty() => return Ok(Taken::NoPlace),
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
     }
 
     /// `None`: the library cannot make a session, which it tells for settings that are not ours.
-    fn handshake(&self, socket: Socket, peer: SocketAddr) -> Option<Handshake> {
+    fn handshake(&self, socket: Socket, peer: SocketAddr, begun: Instant) -> Option<Handshake> {
         let session = ServerConnection::new(Arc::clone(&self.config)).ok()?;
         let stream = Arc::new(TlsStream::new(socket, session));
-        Some(Handshake { stream, peer, until: Instant::now() + HANDSHAKE_TIME, seen: None })
+        Some(Handshake { stream, peer, begun, seen: None })
     }
+}
+
+/// How far those who wait for a handshake were taken.
+enum Taken {
+    /// Until there were none, as the listening socket said.
+    All(Seen),
+    /// Others may wait.
+    NoPlace,
+    /// One was given the place of this one, which had it for long.
+    PlaceOf(Handshake),
 }
 
 impl Handshake {
@@ -134,7 +180,7 @@ impl Handshake {
                 Tried::NotYet(seen) => self.seen = Some(seen),
             }
         }
-        if now < self.until {
+        if now < self.begun + HANDSHAKE_TIME {
             return Ok(false);
         }
         let text = format!("the handshake took longer than {HANDSHAKE_TIME:?}");

@@ -1,9 +1,11 @@
 //! A client with TLS: of the server at a port of localhost, trusting the right certificate, another one,
-//! by another name, and for a short time only.
+//! by another name, and for a short time only. Then a server, which nobody wants.
 
-use lunatic::net::TlsStream;
+use lunatic::net::{TcpStream, TlsListener, TlsStream};
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
+
+const SHORT: Duration = Duration::from_millis(50);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,8 +29,16 @@ fn main() {
     assert!(error.to_string().contains("not valid for"), "{error}");
     println!("wrong name");
 
-    let error = TlsStream::connect_timeout("127.0.0.1", port, &[right], Duration::from_millis(50))
+    let error = TlsStream::connect_timeout("127.0.0.1", port, &[right], SHORT)
         .expect_err("it says nothing");
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     println!("timed out");
+
+    let listener = TlsListener::bind("127.0.0.1:0", right, args[3].as_bytes()).expect("a good key");
+    let error = listener.accept_timeout(SHORT).expect_err("there is nobody");
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    let _mute = TcpStream::connect(listener.local_addr().expect("it listens")).expect("it listens");
+    let error = listener.accept_timeout(SHORT).expect_err("it says nothing");
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    println!("nobody came");
 }

@@ -112,7 +112,7 @@ fn echo_tls(mut stream: TlsStream) {
             Ok(0) => break,
             Ok(count) => stream.write_all(&buffer[..count]).expect("the other side reads"),
             Err(error) => {
-                println!("read: {}", error.kind());
+                println!("read: {error}");
                 break;
             }
         }
