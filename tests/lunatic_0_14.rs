@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 
 use support::{Output, Running, guest, lunatic, run, run_guest};
 
@@ -274,18 +275,49 @@ impl Client {
     }
 }
 
+/// Starts the web server; with its address.
+fn web_server(workers: &str) -> Option<(Running, String)> {
+    let module = guest("old_http")?;
+    // A port of our own: bound, told, and free again when the server takes it.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr();
+    let address = port.expect("it is bound").to_string();
+    let mut command = lunatic();
+    let rule = format!("--allow-net=listen:{address}");
+    command.args(["run", "--workers", workers, &rule]).arg(&module).arg("--").arg(&address);
+    let mut server = Running::start(command);
+    server.wait_for("Server started");
+    Some((server, address))
+}
+
+/// Under a load generator; that one says so if a request fails, or waits for a minute.
+#[test]
+fn no_request_of_wrk_fails_in_ten_seconds() {
+    if Command::new("wrk").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no wrk");
+        return;
+    }
+    let Some((server, address)) = web_server("2") else { return };
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t2", "-c100", "-d10s", "--timeout", "60s"])
+        .arg(format!("http://{address}/hello/wrk"));
+    let output = wrk.output().expect("it was there");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
+    let count = text.lines().find_map(|line| line.trim().split_once(" requests in "));
+    let count: u32 = count.expect("it counts").0.parse().expect("a number");
+    assert!(count > 0, "{text}");
+    // And it serves on.
+    let (status, body) = Client::connect(&address).request("GET", "/hello/after", "");
+    assert_eq!((status, body.as_str()), (200, "Hello, after!"));
+    server.signal(libc::SIGINT);
+    server.finish().expect(130);
+}
+
 #[test]
 fn a_web_server_answers_a_thousand_requests_on_kept_connections() {
-    let Some(module) = guest("old_http") else { return };
     for workers in ["1", "4"] {
-        // A port of our own: bound, told, and free again when the server takes it.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr();
-        let address = port.expect("it is bound").to_string();
-        let mut command = lunatic();
-        let rule = format!("--allow-net=listen:{address}");
-        command.args(["run", "--workers", workers, &rule]).arg(&module).arg("--").arg(&address);
-        let mut server = Running::start(command);
-        server.wait_for("Server started");
+        let Some((server, address)) = web_server(workers) else { return };
         let mut clients: Vec<Client> = (0..10).map(|_| Client::connect(&address)).collect();
         for number in 0..100 {
             for client in &mut clients {

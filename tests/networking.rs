@@ -73,6 +73,31 @@ fn no_socket_is_left_open() {
     }
 }
 
+/// A peer that has lost its power says no farewell: the system is told to ask it now and then.
+#[test]
+fn silent_peers_are_asked_whether_they_are_still_there() {
+    let Some(server) = Server::echo("1", &["spawn"]) else { return };
+    let connection = server.connect();
+    ask(&connection, b"hello");
+    let here = connection.local_addr().expect("it is connected").port();
+    // Of each socket: number, its address, the other one, state, queues, and which timer runs.
+    let ends = [format!(":{:04X}", server.address.port()), format!(":{here:04X}")];
+    let timer = loop {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux tells");
+        let line = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let line = line.filter(|line| line.len() > 5);
+        let mut line =
+            line.filter(|line| line[1].ends_with(&ends[0]) && line[2].ends_with(&ends[1]));
+        let timer = line.next().expect("it is connected")[5].to_string();
+        // 01: what was sent is not acknowledged yet.
+        if !timer.starts_with("01:") {
+            break timer;
+        }
+        std::thread::yield_now();
+    };
+    assert!(timer.starts_with("02:"), "no timer that asks runs: {timer}");
+}
+
 #[test]
 fn one_who_reads_slowly_holds_up_nobody_else() {
     let Some(server) = Server::echo("1", &["spawn"]) else { return };
@@ -168,10 +193,23 @@ fn a_storm_of_connections_is_served() {
 /// With a name server that does not answer, in a network of its own. Needs user namespaces.
 #[test]
 fn a_resolver_that_hangs_holds_up_nobody() {
+    let expected = "each was told in time\nfiles are written\nno such name\n";
+    looks_up_names("timeout:1 attempts:1", &[], expected);
+}
+
+/// For ever: neither processes nor the end of the run wait for it.
+#[test]
+fn a_resolver_that_never_comes_back_holds_up_no_end() {
+    looks_up_names("use-vc", &["hang"], "they hang\nfiles are written\nsome are killed\n");
+}
+
+/// Runs `net_names` with these options of the system's resolver.
+fn looks_up_names(resolver: &str, args: &[&str], expected: &str) {
     let Some(guest) = guest("net_names") else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let conf = directory.path().join("resolv.conf");
-    std::fs::write(&conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n").expect("a file");
+    let text = format!("nameserver 127.0.0.1\noptions {resolver}\n");
+    std::fs::write(&conf, text).expect("a file");
     let apart = |script: &str| {
         let mut command = Command::new("unshare");
         command.args(["-rmn", "sh", "-c", script, "sh"]).arg(&conf);
@@ -187,8 +225,8 @@ fn a_resolver_that_hangs_holds_up_nobody() {
         let mut command = apart(&format!("{prepare} && exec \"$@\""));
         command.arg(env!("CARGO_BIN_EXE_lunatic")).args(["run", ALLOW, "--workers", workers]);
         command.arg("--dir").arg(format!("{}::/d", directory.path().display())).arg(&guest);
+        command.arg("--").args(args);
         let output = run_command(command, b"").expect_quiet_success();
-        let expected = "each was told in time\nfiles are written\nno such name\n";
         assert_eq!(output.stdout, expected, "{output:#?}");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
-use super::socket::{Socket, address};
+use super::socket::{Socket, address, prepare};
 use crate::ready::{Source, Tried};
 
 /// Connections that may wait to be accepted; the system has a limit of its own.
@@ -48,6 +48,7 @@ impl Listener {
     pub(crate) fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
+        prepare(&socket)?;
         // Once more, as the library's backlog is small: a storm would be refused.
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self { socket, source: Arc::default() })
@@ -70,7 +71,7 @@ impl Listener {
             }
         })?;
         match tried {
-            Tried::Done((fd, peer)) => Ok(Tried::Done((Socket::connected(fd), address(peer)?))),
+            Tried::Done((fd, peer)) => Ok(Tried::Done((Socket::new(fd), address(peer)?))),
             Tried::NotYet(seen) => Ok(Tried::NotYet(seen)),
         }
     }
