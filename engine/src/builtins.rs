@@ -247,6 +247,18 @@ impl InstanceHeader {
         unsafe { &mut *self.tables.add(index as usize) }
     }
 
+    /// `table.grow`, within what all processes together may have; the old length.
+    fn grow_table(&mut self, table: u32, delta: u32) -> Option<u32> {
+        let before = self.table(table).heap_bytes();
+        let more = self.table(table).heap_bytes_for(delta).saturating_sub(before);
+        self.take_room(more)?;
+        let old = self.table(table).grow(delta);
+        if old.is_none() {
+            self.give_room(more);
+        }
+        old
+    }
+
     /// A reference to a function of this instance, the same each time it is asked for.
     fn funcref(&mut self, vmctx: VmCtx, function: u32) -> usize {
         if let Some(offset) = self.image().funcref_offset(function) {
@@ -339,7 +351,7 @@ unsafe extern "C" fn table_grow(vmctx: VmCtx, init: usize, delta: u32, table: u3
     let header = unsafe { header_of(vmctx) };
     let mut old = None;
     on_host_stack(header, |header| {
-        old = header.table(table).grow(delta);
+        old = header.grow_table(table, delta);
         header.publish_table(vmctx, table);
     });
     charge(vmctx, HOST_WORK);

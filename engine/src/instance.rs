@@ -48,6 +48,8 @@ pub(crate) struct InstanceHeader {
     pool: *const MemoryPool,
     /// Lives while `pool` is not null; `None` for a module without memory or with an empty one.
     slot: Option<MemorySlot>,
+    /// Bytes that it has taken of the pool's room.
+    charged: u64,
     /// Most pages that `memory.grow` reaches: the module's maximum or the process's limit.
     pub(crate) pages_max: usize,
     /// Where the `VMMemoryDefinition` is, in bytes from the `VMContext`, or [`NOWHERE`].
@@ -66,6 +68,8 @@ pub(crate) struct InstanceHeader {
     /// References to functions that the template has none for. Boxed: hardly any process has some.
     #[allow(clippy::box_collection, reason = "one word in every process instead of six")]
     pub(crate) funcrefs: Option<Box<HashMap<u32, Box<FuncRef>>>>,
+    /// So that the words below are the last of an aligned header.
+    _padding: u64,
     exit_frame_pointer: usize,
     exit_stack_pointer: usize,
 }
@@ -115,6 +119,19 @@ pub enum InstantiateError {
         /// Size of the instance's block.
         bytes: usize,
     },
+    /// All processes together have what they may have.
+    #[error(
+        "no room for a process with {wanted} bytes of memory: all processes together have {used}, and \
+         may have {limit} (--max-total-memory); end some of them or raise the limit"
+    )]
+    TotalMemory {
+        /// Declared minimum.
+        wanted: usize,
+        /// What is in use.
+        used: u64,
+        /// [`Room::limit`](crate::Room::limit).
+        limit: u64,
+    },
     /// No memory to be had.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -126,6 +143,8 @@ pub struct Prepared<'a> {
     pool: &'a MemoryPool,
     limits: Limits,
     slot: Option<MemorySlot>,
+    /// Bytes taken of the pool's room.
+    charged: u64,
     own_block: Option<Box<[u128]>>,
 }
 
@@ -148,17 +167,19 @@ impl<'a> Prepared<'a> {
                 limit: limits.memory_bytes_max,
             });
         }
-        let own_block = (image.block_bytes() > block_bytes_max)
+        let charged = take_room(pool, plan.bytes_min)?;
+        let mut new = Self { image, pool, limits, slot: None, charged, own_block: None };
+        new.own_block = (image.block_bytes() > block_bytes_max)
             .then(|| heap_block(image.block_bytes()))
             .transpose()?;
-        let slot = match image.form().memory {
+        new.slot = match image.form().memory {
             _ if plan.definition_offset == NOWHERE => None,
             // Even an empty one: that is what faults.
             MemoryForm::Guarded => Some(pool.allocate_guarded(plan.bytes_min, Some(image.data()))?),
             MemoryForm::Dense if plan.bytes_min == 0 => None,
             MemoryForm::Dense => Some(pool.allocate(plan.bytes_min)?),
         };
-        Ok(Self { image, pool, limits, slot, own_block })
+        Ok(new)
     }
 
     /// Bytes that [`Self::place`] wants to be given.
@@ -193,6 +214,7 @@ impl<'a> Prepared<'a> {
             image: image.as_ptr(),
             pool: self.pool,
             slot: self.slot.take(),
+            charged: std::mem::take(&mut self.charged),
             pages_max: plan.pages_max.min(self.limits.memory_bytes_max / PAGE_BYTES),
             memory_offset: plan.definition_offset,
             reductions_offset: image.reductions_offset(),
@@ -201,6 +223,7 @@ impl<'a> Prepared<'a> {
             dropped: image.dropped_in(block),
             tables: image.tables_in(block),
             funcrefs: None,
+            _padding: 0,
             exit_frame_pointer: 0,
             exit_stack_pointer: 0,
         };
@@ -221,7 +244,23 @@ impl Drop for Prepared<'_> {
         if let Some(slot) = self.slot.take() {
             self.pool.release(slot, 0);
         }
+        self.pool.room().give(self.charged);
     }
+}
+
+/// Room for what a module declares: how much of it was taken.
+#[inline]
+fn take_room(pool: &MemoryPool, bytes: usize) -> Result<u64, InstantiateError> {
+    let room = pool.room();
+    let charge = room.birth_charge(bytes);
+    if charge == 0 && !room.is_full() || charge > 0 && room.take(charge) {
+        return Ok(charge);
+    }
+    if charge == 0 {
+        room.note_refusal();
+    }
+    let (used, limit) = (room.used_or_taken(), room.limit());
+    Err(InstantiateError::TotalMemory { wanted: bytes, used, limit })
 }
 
 /// A block that is too large for its owner's place.
@@ -407,6 +446,7 @@ impl Drop for Instance {
             // SAFETY: the tail holds `table_count` states, initialised by the template.
             unsafe { (*state).release() };
         }
+        pool.room().give(header.charged);
     }
 }
 
@@ -494,24 +534,45 @@ impl InstanceHeader {
             return None;
         }
         let new_length = new_pages * PAGE_BYTES;
-        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
-        let pool = unsafe { &*self.pool };
-        let base = match &mut self.slot {
-            _ if delta == 0 => base,
-            Some(slot) => {
-                pool.grow(slot, length, new_length).ok()?;
-                slot.base()
-            }
-            none => {
-                let mut slot = pool.allocate(new_length).ok()?;
-                pool.prepare(&mut slot, None);
-                none.insert(slot).base()
-            }
-        };
+        let base = if delta == 0 { base } else { self.make_room(length, new_length)? };
         if self.memory_offset != NOWHERE {
             set_memory(vmctx, self.memory_offset, base, new_length);
         }
         u32::try_from(old_pages).ok()
+    }
+
+    /// A larger memory in place of the one there is: its address.
+    fn make_room(&mut self, length: usize, new_length: usize) -> Option<*mut u8> {
+        let more = (new_length - length) as u64;
+        self.take_room(more)?;
+        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
+        let pool = unsafe { &*self.pool };
+        let base = match &mut self.slot {
+            Some(slot) => pool.grow(slot, length, new_length).ok().map(|()| slot.base()),
+            none => pool.allocate(new_length).ok().map(|mut slot| {
+                pool.prepare(&mut slot, None);
+                none.insert(slot).base()
+            }),
+        };
+        if base.is_none() {
+            self.give_room(more);
+        }
+        base
+    }
+
+    /// Takes so many bytes of what all processes together may have. They are given back when the
+    /// instance is dropped.
+    pub(crate) fn take_room(&mut self, bytes: u64) -> Option<()> {
+        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
+        unsafe { &*self.pool }.room().take(bytes).then_some(())?;
+        self.charged += bytes;
+        Some(())
+    }
+
+    pub(crate) fn give_room(&mut self, bytes: u64) {
+        self.charged -= bytes;
+        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
+        unsafe { &*self.pool }.room().give(bytes);
     }
 
     /// Takes `amount` off the current slice; true when it is used up.

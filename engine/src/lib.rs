@@ -49,9 +49,9 @@ pub use instance::{
 };
 pub use link::{HostFunction, HostFunctions, LinkError};
 pub use memory::{
-    GuardedBudget, GuardedRoom, MEMORY_BYTES_MAX, MemoryError, MemoryPool, PAGE_BYTES,
+    GuardedBudget, GuardedRoom, MEMORY_BYTES_MAX, MemoryError, MemoryPool, PAGE_BYTES, Room,
 };
-pub use os::do_without_page_guards;
+pub use os::{do_without_page_guards, resident_bytes};
 pub use traps::{BACKTRACE_FRAMES_MAX, Frame, RawBacktrace, Trap, TrapCode, describe};
 pub use validate::LoadError;
 pub use wasmer_types::{FunctionType, RawValue, Type};

@@ -230,6 +230,15 @@ pub(crate) fn for_each_present(range: Range<usize>, mut visit: impl FnMut(Range<
     }
 }
 
+/// Bytes of a range of addresses that take memory; all of it where the kernel cannot tell. Nothing
+/// is touched.
+#[must_use]
+pub fn resident_bytes(range: Range<usize>) -> usize {
+    let mut bytes = 0;
+    for_each_present(range, |present| bytes += present.len());
+    bytes
+}
+
 /// What answers `PAGEMAP_SCAN`.
 struct Pagemap {
     file: File,

@@ -38,6 +38,25 @@ impl TableState {
         Self { elements: elements as *mut usize, len, allocated: 0, max, inline, definition_offset }
     }
 
+    /// Bytes of elements that are not in the block.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        u64::from(self.allocated) * size_of::<usize>() as u64
+    }
+
+    /// The same after it has grown by `delta` elements.
+    pub(crate) fn heap_bytes_for(&self, delta: u32) -> u64 {
+        let new = self.len.saturating_add(delta);
+        if self.inline || delta == 0 || new > self.max || new <= self.allocated {
+            return self.heap_bytes();
+        }
+        u64::from(self.room_for(new)) * size_of::<usize>() as u64
+    }
+
+    /// Elements of an allocation for at least `needed`.
+    fn room_for(&self, needed: u32) -> u32 {
+        needed.max(self.len.saturating_mul(2)).min(self.max)
+    }
+
     /// Makes room for `delta` more elements (zeroed: null); the old length, or `None`.
     pub(crate) fn grow(&mut self, delta: u32) -> Option<u32> {
         let old = self.len;
@@ -53,7 +72,7 @@ impl TableState {
     }
 
     fn reallocate(&mut self, needed: u32) -> Option<()> {
-        let room = needed.max(self.len.saturating_mul(2)).min(self.max);
+        let room = self.room_for(needed);
         let layout = Layout::array::<usize>(room as usize).ok()?;
         // SAFETY: the layout is not empty, as `needed` is more than the old length.
         let elements = unsafe { alloc_zeroed(layout) }.cast::<usize>();

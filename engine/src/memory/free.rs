@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
-const SHARDS: usize = 16;
+pub(super) const SHARDS: usize = 16;
 
 /// Slots that a thread takes from another's shard at once. By feel: what one ends while the other
 /// spawns for some microseconds.
@@ -155,7 +155,7 @@ impl Shard {
 }
 
 /// The shard of the calling thread.
-fn shard() -> usize {
+pub(super) fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };

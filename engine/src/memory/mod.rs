@@ -20,10 +20,11 @@ mod class;
 mod free;
 mod guarded;
 mod pages;
+mod room;
 
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::data::InitialData;
 use crate::os;
@@ -31,6 +32,7 @@ use class::Class;
 use guarded::Guarded;
 pub use guarded::GuardedBudget;
 pub(crate) use pages::resolve_fault;
+pub use room::Room;
 
 const TOO_LARGE: &str = "a 32-bit memory has at most 4 GiB";
 
@@ -65,6 +67,7 @@ pub struct MemoryPool {
     guarded: OnceLock<Option<Guarded>>,
     /// Guarded memories that nobody may have any more, though there is room for them.
     guarded_withheld: AtomicUsize,
+    room: Arc<Room>,
 }
 
 /// A memory could not be had.
@@ -129,6 +132,17 @@ impl MemorySlot {
 }
 
 impl MemoryPool {
+    /// A pool whose memories are part of what `room` counts. (The default has no limit.)
+    #[must_use]
+    pub fn in_room(room: Arc<Room>) -> Self {
+        Self { room, ..Self::default() }
+    }
+
+    /// What counts its memories.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
     /// A guarded memory of `bytes`, ready for use. `data` must live until it is released.
     pub(crate) fn allocate_guarded(
         &self,
