@@ -163,6 +163,14 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "SIZE", value_parser = crate::rights::size)]
     pub(crate) max_host_memory: Option<u64>,
 
+    /// Most memory that all processes together may take, with their stacks and page tables
+    ///
+    /// Bytes, or with K, M or G. Beyond it a spawn answers an error and memory.grow answers -1; if
+    /// processes touch more of what they have nevertheless, those that have touched most end.
+    /// [default: seven eighths of the machine's memory, or of the control group's, less 128M]
+    #[arg(long, value_name = "SIZE", value_parser = crate::rights::size)]
+    pub(crate) max_total_memory: Option<u64>,
+
     /// How processes are kept inside of their memories
     ///
     /// Code for guarded memories is faster, but each takes 8 GiB of address space, so there are at

@@ -190,6 +190,9 @@ pub(crate) fn builder(arguments: &RunArguments) -> Result<NodeBuilder, Failure> 
     if let Some(bytes) = arguments.max_host_memory {
         builder = builder.host_memory_max(bytes);
     }
+    if let Some(bytes) = arguments.max_total_memory {
+        builder = builder.total_memory_max(bytes);
+    }
     if arguments.without_guard_marks {
         builder = builder.without_guard_marks();
     }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
-use lunatic_host_api::{Metric, Stats, Summary, Tally};
+use lunatic_host_api::{Metric, Stats, Summary, Tally, TotalMemory};
 
 use crate::cli::StatsFormat;
 
@@ -69,7 +69,7 @@ const NUMBER_WIDTH: usize = 15;
 
 /// Prints the numbers to stderr.
 pub(crate) fn print(format: StatsFormat, stats: &Stats) {
-    let memory = Memory::now();
+    let memory = Memory::now(stats.total_memory);
     let mut stderr = std::io::stderr();
     let text = match format {
         StatsFormat::Json => json(stats, &memory),
@@ -88,13 +88,13 @@ struct Memory {
     resident: Option<u64>,
     resident_peak: Option<u64>,
     page_tables: Option<u64>,
+    total: TotalMemory,
 }
 
 impl Memory {
-    fn now() -> Self {
-        std::fs::read_to_string("/proc/self/status")
-            .map(|text| Self::parse(&text))
-            .unwrap_or_default()
+    fn now(total: TotalMemory) -> Self {
+        let status = std::fs::read_to_string("/proc/self/status");
+        Self { total, ..status.map(|text| Self::parse(&text)).unwrap_or_default() }
     }
 
     /// Of the text of `/proc/PID/status`.
@@ -108,15 +108,19 @@ impl Memory {
             resident: kibibytes("VmRSS"),
             resident_peak: kibibytes("VmHWM"),
             page_tables: kibibytes("VmPTE"),
+            total: TotalMemory::default(),
         }
     }
 
     /// Key, what people call it, bytes.
-    fn rows(&self) -> [(&'static str, &'static str, Option<u64>); 3] {
+    fn rows(&self) -> [(&'static str, &'static str, Option<u64>); 6] {
         [
             ("resident_bytes", "resident at the end", self.resident),
             ("resident_peak_bytes", "resident at most", self.resident_peak),
             ("page_table_bytes", "page tables", self.page_tables),
+            ("asked_peak_bytes", "asked for at most", Some(self.total.asked_peak)),
+            ("taken_peak_bytes", "of processes at most", Some(self.total.taken_peak)),
+            ("total_limit_bytes", "of processes, limit", Some(self.total.limit)),
         ]
     }
 }
@@ -136,6 +140,7 @@ fn json(stats: &Stats, memory: &Memory) -> String {
         .map(|(key, _, bytes)| {
             format!("\"{key}\":{}", bytes.map_or("null".to_string(), |bytes| bytes.to_string()))
         })
+        .chain(std::iter::once(format!("\"memory_refused\":{}", memory.total.refused)))
         .collect();
     let metrics: Vec<String> = stats.metrics.iter().map(metric_json).collect();
     format!(
@@ -228,6 +233,8 @@ fn table(stats: &Stats, memory: &Memory, bold: bool) -> String {
         let size = bytes.map_or("unknown".to_string(), mebibytes);
         line(&mut text, &format!("  {name}"), std::iter::once(size), false);
     }
+    let refused = grouped(memory.total.refused);
+    line(&mut text, "  memory refused", std::iter::once(refused), false);
     if !stats.metrics.is_empty() {
         line(&mut text, "metrics", std::iter::empty(), bold);
     }

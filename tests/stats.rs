@@ -154,7 +154,8 @@ fn assert_table(output: &Output) {
     let begin = output.stderr.find("statistics of the run").expect("just seen");
     let widths: Vec<usize> = output.stderr[begin..]
         .lines()
-        .filter(|line| line.starts_with("  ") && !line.contains("MiB") && !line.contains("at most"))
+        .filter(|line| line.starts_with("  "))
+        .filter(|line| !["MiB", "at most", "memory refused"].iter().any(|part| line.contains(part)))
         .map(str::len)
         .collect();
     assert!(!widths.is_empty() && widths.iter().all(|&width| width == widths[0]), "{output:#?}");

@@ -99,7 +99,12 @@ pub enum Shortage {
         /// How many bytes.
         held: u64,
     },
-    /// The same: it has filled the mailbox of the process for which the host held the most.
+    /// Memory of its own, of which all processes together may have the limit: it had the most.
+    Memory {
+        /// Bytes of it that took memory.
+        touched: u64,
+    },
+    /// Of the host as well: it has filled the mailbox of the process for which the host held the most.
     Flood {
         /// That process.
         to: Pid,
@@ -229,6 +234,11 @@ impl fmt::Display for ExitReason {
                     f,
                     "ran out of host memory: {held} bytes of messages and resources were held for it, \
                      the most of all, and all processes together may have {limit} (--max-host-memory)"
+                ),
+                Shortage::Memory { touched } => write!(
+                    f,
+                    "ran out of memory: it took {touched} bytes, the most of all, and all processes \
+                     together may take {limit} (--max-total-memory)"
                 ),
                 Shortage::Flood { to, held } => write!(
                     f,

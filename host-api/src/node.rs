@@ -1,7 +1,7 @@
 //! What all processes of one run share, and the run itself.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::config::{ConfigRef, ProcessConfig};
 use crate::exit::ExitReason;
+use crate::footprint;
 use crate::forms::{FormsInMaking, ModuleRef};
 use crate::held;
 use crate::kept::Kept;
@@ -59,7 +60,7 @@ pub enum RunError {
     )]
     NoGuardedMemory,
     /// No thread to see to what guests have the host hold.
-    #[error("cannot start the warden thread: {source}")]
+    #[error("cannot start a thread that watches over memory: {source}")]
     Warden {
         /// The system's answer.
         source: std::io::Error,
@@ -80,6 +81,7 @@ pub struct NodeBuilder {
     preempt: Preempt,
     tick: Duration,
     host_memory_max: u64,
+    total_memory_max: u64,
 }
 
 /// How a process that runs for long is made to let others run.
@@ -136,6 +138,7 @@ impl NodeBuilder {
             preempt: Preempt::Fuel,
             tick: Self::TICK,
             host_memory_max: os::memory_bytes().map_or(u64::MAX, |bytes| bytes / 4),
+            total_memory_max: footprint::default_max(),
         };
         new.preempt(Preempt::default())
     }
@@ -181,6 +184,17 @@ impl NodeBuilder {
     #[must_use]
     pub fn host_memory_max(mut self, bytes: u64) -> Self {
         self.host_memory_max = bytes;
+        self
+    }
+
+    /// Most bytes that all processes together may take: linear memories, stacks, page tables and what
+    /// the host holds for them. Beyond it a spawn answers an error and `memory.grow` answers -1; if
+    /// more is touched nevertheless, those end who have touched most. It is the whole program's: of
+    /// several nodes in it the latest says it. Default: seven eighths of the machine's memory, or of
+    /// what the control group leaves of it, less 128 MiB.
+    #[must_use]
+    pub fn total_memory_max(mut self, bytes: u64) -> Self {
+        self.total_memory_max = bytes;
         self
     }
 
@@ -231,7 +245,7 @@ impl NodeBuilder {
     /// When threads or address space cannot be had.
     pub fn start(self) -> Result<Node, RunError> {
         signals::install(fiber_at_fault);
-        let memory = Arc::new(MemoryPool::default());
+        let memory = Arc::new(MemoryPool::in_room(Arc::clone(footprint::room())));
         let memories = self.memories.settle(&memory)?;
         let reactor = Arc::new(Reactor::default());
         let node = Arc::new(NodeInner {
@@ -249,6 +263,7 @@ impl NodeBuilder {
             metrics: Metrics::default(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
+            has_refused: AtomicBool::new(false),
             channel_numbers: AtomicU32::new(1),
             large_channels: LargeChannels::default(),
         });
@@ -269,7 +284,9 @@ impl NodeBuilder {
         let known = node.handle.set(runtime.handle().clone());
         assert!(known.is_ok(), "the handle is set once, here");
         held::set_max(self.host_memory_max);
-        warden::mind(&node).map_err(|source| RunError::Warden { source })?;
+        footprint::limit(self.total_memory_max)
+            .and_then(|()| warden::mind(&node))
+            .map_err(|source| RunError::Warden { source })?;
         let held = Box::new(Held { node, module: OnceLock::new(), config: OnceLock::new() });
         Ok(Node { runtime, held })
     }
@@ -391,6 +408,8 @@ pub(crate) struct NodeInner {
     /// How the main process ended.
     outcome: Mutex<Option<ExitReason>>,
     reports: AtomicUsize,
+    /// It was said that `memory.grow` has answered -1.
+    has_refused: AtomicBool,
     /// Counts channels of the seed era, whose numbers all processes share.
     pub(crate) channel_numbers: AtomicU32,
     pub(crate) large_channels: LargeChannels,
@@ -442,6 +461,22 @@ impl NodeInner {
         }
     }
 
+    /// Tells the user, once, that a process was not given memory for the sake of all.
+    #[cold]
+    pub(crate) fn report_refusal(&self) {
+        // Relaxed: who comes first tells; nothing else hangs on it.
+        if self.has_refused.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let room = footprint::room();
+        tracing::warn!(
+            "a process was not given more memory: all processes together have {} bytes, and may have \
+             {} (--max-total-memory); further refusals are counted by --stats only",
+            room.used_or_taken(),
+            room.limit()
+        );
+    }
+
     #[cold]
     fn report_failure(&self, pid: Pid, reason: &ExitReason) {
         // A count for a limit; nothing else hangs on it.
@@ -481,7 +516,7 @@ fn prepare_worker() -> io::Result<()> {
 }
 
 /// The heap of a burst (messages, tables of processes) goes back to the system, too.
-fn give_back_heap() {
+pub(crate) fn give_back_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: no preconditions; it only looks for free pages.
     unsafe {

@@ -35,6 +35,7 @@ use crate::api::wasi::WasiState;
 use crate::bind::{Call, ShortCalls};
 use crate::config::{ConfigRef, Overflow, STACK_BYTES_MAX};
 use crate::exit::{ExitReason, Shortage};
+use crate::footprint;
 use crate::forms::ModuleRef;
 use crate::held::RESOURCE_BYTES;
 use crate::kept::Kept;
@@ -267,6 +268,8 @@ impl<'a> Start<'a> {
         // state's address as their
         // owner.
         let instance = unsafe { prepared.place(block, me.program().cast(), &HOOKS) };
+        let (base, bytes) = instance.memory();
+        me.tell_memory(base as usize, bytes);
         ProcessState {
             entry: self.entry,
             instance,
@@ -552,6 +555,13 @@ impl ProcessState {
         ExitReason::OutOfMemory { of: Shortage::Mailbox, limit }
     }
 
+    /// Tells where its memory is.
+    #[inline]
+    fn tell_memory(&self) {
+        let (base, bytes) = self.instance.memory();
+        self.me.tell_memory(base as usize, bytes);
+    }
+
     /// Tells what the host holds for it beside its mailbox.
     pub(crate) fn tell_held(&self) {
         let scratch = self.scratch.as_deref().map_or(0, Message::bytes);
@@ -679,8 +689,13 @@ pub(crate) fn make_way(process: Process<ProcessState>) {
 unsafe fn on_host_stack(owner: *mut (), call: &mut dyn FnMut()) {
     // SAFETY: forwards the caller's promise.
     unsafe { ProcessState::handle_of(owner) }.on_worker(|_, state| {
+        let room = footprint::room();
+        let refused = room.refused();
         call();
-        state.me.tell_memory(state.instance.memory().1 as u64);
+        state.tell_memory();
+        if room.refused() > refused {
+            state.node.report_refusal();
+        }
     });
 }
 

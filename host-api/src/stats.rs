@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lunatic_scheduler::{Counters, OWN_COUNTERS};
 
 use crate::exit::ExitReason;
+use crate::footprint;
 use crate::metrics::Metric;
 use crate::node::NodeInner;
 
@@ -148,6 +149,21 @@ impl From<&Counters> for Tally {
     }
 }
 
+/// Memory of all processes of the program together, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TotalMemory {
+    /// What there may be.
+    pub limit: u64,
+    /// The most that they had asked for at once: what memories and tables had grown by, and declared
+    /// memories but for a part that is free.
+    pub asked_peak: u64,
+    /// The most that they were seen to take, stacks and page tables and what the host held included.
+    pub taken_peak: u64,
+    /// How often somebody was given no memory because all together had what they may have.
+    pub refused: u64,
+}
+
 /// Everything that a run has counted.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -161,6 +177,8 @@ pub struct Stats {
     /// The most processes that were alive at once, as far as it was seen: never too high, exact
     /// with one worker, else short of a few hundred at the very most.
     pub alive_peak: u64,
+    /// What all processes of this program together take and may take.
+    pub total_memory: TotalMemory,
     /// What the program measures about itself (`lunatic::metrics`): counters, gauges, histograms,
     /// each by name.
     pub metrics: Vec<(String, Metric)>,
@@ -183,6 +201,12 @@ impl Observer {
             workers,
             others,
             alive_peak: handle.alive_peak(),
+            total_memory: TotalMemory {
+                limit: footprint::room().limit(),
+                asked_peak: footprint::room().peak(),
+                taken_peak: footprint::peak(),
+                refused: footprint::room().refused(),
+            },
             metrics: self.0.metrics.all(),
         }
     }

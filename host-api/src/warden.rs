@@ -73,6 +73,11 @@ pub(crate) fn mind(node: &Arc<NodeInner>) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The nodes that there are.
+pub(crate) fn nodes() -> Vec<Arc<NodeInner>> {
+    NODES.lock().iter().filter_map(Weak::upgrade).collect()
+}
+
 fn serve() {
     loop {
         held::free_waiting();
@@ -87,7 +92,7 @@ fn serve() {
 fn relieve() {
     let mut ended: Vec<Pid> = Vec::new();
     while held::is_too_much() {
-        let nodes: Vec<Arc<NodeInner>> = NODES.lock().iter().filter_map(Weak::upgrade).collect();
+        let nodes = nodes();
         let orphans: usize = nodes.iter().map(|node| node.handle().drop_orphans()).sum();
         let mut victim = None;
         if orphans > 0 {

@@ -23,7 +23,7 @@ use crate::{
     slot::Slot,
     sync::{AtomicU64, Ordering::Relaxed},
 };
-use std::cell::Cell;
+use std::{cell::Cell, ops::Range};
 
 /// Messages of more units are noted each.
 const HEAVY_UNITS: u32 = 64;
@@ -37,7 +37,8 @@ pub(crate) struct Holdings {
     pub(crate) taken: AtomicU64,
     /// Bytes that its program has told of: what the host holds for it beside its messages.
     own: AtomicU64,
-    /// Bytes that its program has told of: the memory that it has itself.
+    /// Address and bytes that its program has told of: the memory that it has itself.
+    memory_at: AtomicU64,
     memory: AtomicU64,
     /// Who has sent most, and by how many units.
     favourite: AtomicU64,
@@ -115,7 +116,7 @@ pub(crate) fn note<P: Program>(to: Slot<P>, units: u64, sender: Option<Pid>, pil
 }
 
 /// What the host holds for a process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Holder {
     /// Who it is.
     pub pid: Pid,
@@ -123,8 +124,9 @@ pub struct Holder {
     pub mail_bytes: u64,
     /// Bytes that it has told of ([`Process::tell_held`](crate::Process::tell_held)).
     pub own_bytes: u64,
-    /// Bytes of memory that it has told of ([`Process::tell_memory`](crate::Process::tell_memory)).
-    pub memory_bytes: u64,
+    /// The memory that it has told of ([`Process::tell_memory`](crate::Process::tell_memory)). It may
+    /// be somebody else's by now.
+    pub memory: Range<usize>,
     /// Who has sent most of what waits for it, if somebody has sent more than all others.
     pub flooder: Option<Pid>,
 }
@@ -140,11 +142,12 @@ impl<P: Program> Handle<P> {
             // A quarter more for the favourite than against it: five parts in eight are its own.
             let flooder = (votes > 0 && votes >= units / 4)
                 .then(|| Pid::from_u64(holdings.favourite.load(Relaxed)));
+            let at = holdings.memory_at.load(Relaxed) as usize;
             Some(Holder {
                 pid,
                 mail_bytes: units * UNIT_BYTES as u64,
                 own_bytes: holdings.own.load(Relaxed),
-                memory_bytes: holdings.memory.load(Relaxed),
+                memory: at..at.saturating_add(holdings.memory.load(Relaxed) as usize),
                 flooder,
             })
         })
@@ -156,8 +159,9 @@ impl Holdings {
         self.own.store(bytes, Relaxed);
     }
 
-    pub(crate) fn tell_memory(&self, bytes: u64) {
-        self.memory.store(bytes, Relaxed);
+    pub(crate) fn tell_memory(&self, at: usize, bytes: usize) {
+        self.memory_at.store(at as u64, Relaxed);
+        self.memory.store(bytes as u64, Relaxed);
     }
 }
 

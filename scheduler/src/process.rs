@@ -97,10 +97,10 @@ impl<P: Program> Process<P> {
         unsafe { self.header.as_ref() }.holdings.tell_own(bytes);
     }
 
-    /// Tells how many bytes of memory it has.
-    pub fn tell_memory(self, bytes: u64) {
+    /// Tells where its own memory is, and how many bytes.
+    pub fn tell_memory(self, at: usize, bytes: usize) {
         // SAFETY: as in `is_interrupted`.
-        unsafe { self.header.as_ref() }.holdings.tell_memory(bytes);
+        unsafe { self.header.as_ref() }.holdings.tell_memory(at, bytes);
     }
 
     /// Makes it let others run when its host call returns.

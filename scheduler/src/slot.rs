@@ -315,6 +315,7 @@ impl<P: Program> Slot<P> {
         header.stack_high.set(stack.high.get());
         let process = Process::new(self, pid);
         let program = self.program();
+        header.holdings.open();
         // SAFETY: the slot is free and ours, so nobody else looks at `program`.
         unsafe { program.write(init(pid, process, place)) };
         header
@@ -326,7 +327,6 @@ impl<P: Program> Slot<P> {
         header.runs_long.set(false);
         header.arrivals.open(generation);
         header.quota.open(generation, bounds.mailbox);
-        header.holdings.open();
         header.state.publish(generation, bounds.watched);
         pid
     }

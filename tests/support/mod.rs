@@ -466,3 +466,25 @@ const PRELUDE: &str = r#"
     (call $put (local.get $at) (i32.sub (i32.const 201) (local.get $at))))
   (func $say32 (param i32) (call $say (i64.extend_i32_s (local.get 0))))
 "#;
+
+/// Imports for reading errors, which the prelude lacks.
+pub(crate) const ERRORS: &str = r#"
+  (import "lunatic::error" "string_size" (func $error_size (param i64) (result i32)))
+  (import "lunatic::error" "to_string" (func $error_text (param i64 i32)))
+  (import "lunatic::error" "drop" (func $error_drop (param i64)))"#;
+
+/// With [`ERRORS`]: `$try` spawns what is named "deaf" and answers 1, or prints why not and answers 0.
+pub(crate) const TRY: &str = r#"
+  (func (export "deaf") (call $sleep (i64.const -1)))
+  (func $try (result i32) (local $error i64) (local $size i32)
+    (i64.store (i32.const 240) (i64.const 0x66616564))
+    (if (i32.eqz (call $spawn_raw (i64.const 0) (i64.const -1) (i64.const -1)
+          (i32.const 240) (i32.const 4) (i32.const 0) (i32.const 0) (i32.const 288)))
+      (then (return (i32.const 1))))
+    (local.set $error (i64.load (i32.const 288)))
+    (local.set $size (call $error_size (local.get $error)))
+    (call $error_text (local.get $error) (i32.const 1024))
+    (i32.store8 (i32.add (i32.const 1024) (local.get $size)) (i32.const 10))
+    (call $put (i32.const 1024) (i32.add (local.get $size) (i32.const 1)))
+    (call $error_drop (local.get $error))
+    (i32.const 0))"#;

@@ -1,0 +1,257 @@
+//! What the whole program takes of the machine's memory, and the watch over it.
+//!
+//! The engine's [`Room`] counts what guests ask for. What they take is another matter: declared memory
+//! costs nothing before it is touched, stacks and page tables are not asked for, and there are a million
+//! of them. So a thread asks the system now and then what this program takes, and tells the room. The
+//! more is free, the later it asks again: never so late that all of it could be gone.
+//!
+//! If that is more than processes may take together:
+//! 1. Nobody is given more: spawns answer an error, `memory.grow` answers -1.
+//! 2. What ended processes have left is given back to the system.
+//! 3. If it goes on growing nevertheless, as guests touch what they have, those who have touched most
+//!    end, so many as it takes. With very many processes they are found among some thousands chosen at
+//!    random: where many are large, some of them are among these.
+//!
+//! **Who cannot become a victim**: who has touched less than others, be they ever so many.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use lunatic_engine::{Room, resident_bytes};
+use lunatic_scheduler::{Holder, Pid};
+
+use crate::exit::{ExitReason, Shortage};
+use crate::node::{NodeInner, give_back_heap};
+use crate::os;
+use crate::warden;
+
+/// What a core can fill in a second: more than was ever measured.
+const FILLED_PER_SECOND: u64 = 4 << 30;
+/// Between two looks.
+const LOOK_EARLIEST: Duration = Duration::from_millis(5);
+const LOOK_LATEST: Duration = Duration::from_secs(1);
+
+/// So much more than there may be ends somebody: this part of it, and at least what the runtime itself
+/// may need on the way.
+const SLACK_SHARE: u64 = 32;
+const SLACK_MIN: u64 = 32 << 20;
+
+/// Who is measured: those with the longest memories, and some of all.
+const LONGEST: usize = 64;
+const SAMPLES: usize = 4096;
+/// How long victims have for their end, in looks.
+const LOOKS_MAX: u32 = 100;
+
+/// Without a limit that somebody chose: what is not for guests, for the system and the runtime.
+const KEPT_BYTES: u64 = 128 << 20;
+
+static ROOM: LazyLock<Arc<Room>> = LazyLock::new(Arc::default);
+/// What the program took before the first guest ran.
+static BEFORE: OnceLock<u64> = OnceLock::new();
+/// The most that was seen since then.
+static PEAK: AtomicU64 = AtomicU64::new(0);
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// What counts the memories of the whole program.
+pub(crate) fn room() -> &'static Arc<Room> {
+    &ROOM
+}
+
+/// The most that guests were seen to take.
+pub(crate) fn peak() -> u64 {
+    PEAK.load(Relaxed)
+}
+
+/// What processes may take together if nobody says: seven eighths of the memory that this program may
+/// have.
+pub(crate) fn default_max() -> u64 {
+    os::memory_bytes()
+        .map_or(u64::MAX, |bytes| (bytes.saturating_sub(KEPT_BYTES) / 8 * 7).max(bytes / 2))
+}
+
+/// Processes of all nodes may take so much together from now on.
+///
+/// # Errors
+/// When there is no thread to be had for the watch.
+pub(crate) fn limit(bytes: u64) -> io::Result<()> {
+    room().set_limit(bytes);
+    let Some(now) = whole() else { return Ok(()) };
+    BEFORE.get_or_init(|| now);
+    if !WATCHED.swap(true, Relaxed) {
+        let watch = thread::Builder::new().name("lunatic-memory".to_string()).spawn(watch);
+        watch.inspect_err(|_| WATCHED.store(false, Relaxed))?;
+    }
+    Ok(())
+}
+
+/// Bytes of memory, swap and page tables of this program, if the system tells.
+fn whole() -> Option<u64> {
+    of_status(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// The same from the text of `/proc/PID/status`. Pages of files are not its own.
+fn of_status(status: &str) -> Option<u64> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes = line.trim_start_matches(':').trim().strip_suffix("kB")?;
+        kibibytes.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(field("RssAnon")? + field("VmSwap").unwrap_or(0) + field("VmPTE").unwrap_or(0))
+}
+
+/// What guests take. Tells the room.
+fn look() -> u64 {
+    let before = BEFORE.get().copied().unwrap_or(0);
+    let taken = whole().unwrap_or(0).saturating_sub(before);
+    room().note_taken(taken);
+    PEAK.fetch_max(taken, Relaxed);
+    taken
+}
+
+fn watch() {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let mut is_full = false;
+    loop {
+        let (taken, limit) = (look(), room().limit());
+        if taken > limit {
+            give_back(!is_full);
+            let slack = (limit / SLACK_SHARE).max(SLACK_MIN);
+            if is_full && taken > limit.saturating_add(slack) {
+                relieve(limit);
+            }
+        }
+        is_full = taken > limit;
+        let free = limit.saturating_sub(taken) / 1024;
+        let micros = free.saturating_mul(1_000_000) / (FILLED_PER_SECOND / 1024) / cores;
+        thread::sleep(Duration::from_micros(micros).clamp(LOOK_EARLIEST, LOOK_LATEST));
+    }
+}
+
+/// What ended processes have left, for the system.
+fn give_back(with_heap: bool) {
+    for node in warden::nodes() {
+        node.memory.trim();
+    }
+    if with_heap {
+        give_back_heap();
+    }
+}
+
+/// Ends those who have touched most, and waits until they have ended.
+fn relieve(limit: u64) {
+    let nodes = warden::nodes();
+    let excess = look().saturating_sub(limit);
+    let mut ended = Vec::new();
+    let mut freed = 0;
+    for (touched, node, pid) in largest(&nodes) {
+        if freed >= excess {
+            break;
+        }
+        let of = Shortage::Memory { touched };
+        node.ties.kill_from_outside(node.handle(), pid, ExitReason::OutOfMemory { of, limit });
+        freed += touched;
+        ended.push((node, pid));
+    }
+    for _ in 0..LOOKS_MAX {
+        thread::sleep(LOOK_EARLIEST);
+        if !ended.iter().any(|(node, pid)| node.handle().exists(*pid)) {
+            break;
+        }
+    }
+    // Of a slot that was just left, only the second call knows that nobody needs it.
+    give_back(false);
+    give_back(false);
+}
+
+/// Who has touched most, with how much, the largest first.
+fn largest(nodes: &[Arc<NodeInner>]) -> Vec<(u64, &NodeInner, Pid)> {
+    let mut chosen = Chosen::default();
+    for (number, node) in nodes.iter().enumerate() {
+        node.handle().holders().for_each(|holder| chosen.offer(number, holder));
+    }
+    let mut measured: Vec<(u64, &NodeInner, Pid)> = chosen
+        .all()
+        .map(|(number, holder)| (resident_bytes(holder.memory) as u64, &*nodes[number], holder.pid))
+        .collect();
+    measured.sort_by_key(|(touched, ..)| std::cmp::Reverse(*touched));
+    measured
+}
+
+/// Some of all who were offered: the longest, and others at random, each as likely.
+#[derive(Default)]
+struct Chosen {
+    longest: BTreeMap<(usize, u64, usize), Holder>,
+    samples: Vec<(usize, Holder)>,
+    offered: u64,
+    random: u64,
+}
+
+impl Chosen {
+    fn offer(&mut self, node: usize, holder: Holder) {
+        if holder.memory.is_empty() {
+            return;
+        }
+        self.longest.insert((holder.memory.len(), holder.pid.as_u64(), node), holder);
+        if self.longest.len() <= LONGEST {
+            return;
+        }
+        let Some(((.., node), holder)) = self.longest.pop_first() else { return };
+        self.offered += 1;
+        if self.samples.len() < SAMPLES {
+            return self.samples.push((node, holder));
+        }
+        // Algorithm R, with the upper bits of a linear congruential generator.
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let place = (self.random >> 16) % self.offered;
+        if let Some(sample) = self.samples.get_mut(place as usize) {
+            *sample = (node, holder);
+        }
+    }
+
+    fn all(self) -> impl Iterator<Item = (usize, Holder)> {
+        let longest = self.longest.into_iter().map(|((.., node), holder)| (node, holder));
+        longest.chain(self.samples)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_swap_and_page_tables_count_and_files_do_not() {
+        let status = "Name:\tx\nVmRSS:\t 900 kB\nRssAnon:\t     100 kB\nRssFile:\t 800 kB\n\
+                      VmPTE:\t      20 kB\nVmSwap:\t       3 kB\n";
+        assert_eq!(of_status(status), Some(123 << 10));
+        assert_eq!(of_status("RssAnon:\t 7 kB\n"), Some(7 << 10));
+        assert_eq!(of_status("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn the_longest_are_chosen_and_the_others_as_likely_as_each_other() {
+        let mut chosen = Chosen::default();
+        for index in 0..100_000_u32 {
+            let memory = 0..if index % 1000 == 0 { 1 << 30 } else { 1 << 20 };
+            let pid = Pid::from_u64(u64::from(index) + 1);
+            let holder = Holder { pid, mail_bytes: 0, own_bytes: 0, memory, flooder: None };
+            chosen.offer(0, holder);
+        }
+        let all: Vec<Holder> = chosen.all().map(|(_, holder)| holder).collect();
+        assert_eq!(all.len(), LONGEST + SAMPLES);
+        assert!(all[..LONGEST].iter().all(|holder| holder.memory.len() == 1 << 30));
+        let early = all.iter().filter(|holder| holder.pid.as_u64() <= 50_000).count();
+        assert!((1_800..2_400).contains(&early), "{early}");
+        let mut pids: Vec<u64> = all.iter().map(|holder| holder.pid.as_u64()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        assert_eq!(pids.len(), LONGEST + SAMPLES);
+    }
+}
