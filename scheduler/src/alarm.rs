@@ -10,8 +10,13 @@
 //! last request (`take_request`) or kept it. So a storm of requests wakes it once. The sleeper takes a
 //! request before it looks at what the request is about; as long as it keeps one it sleeps for a short
 //! time only.
+//!
+//! The sleeper may also sleep *soundly*: until there is news of a kind that comes millions of times in a
+//! second, from those who can afford no fence for it. They leave their news, and `stir`; the fence is on the
+//! sleeper's side alone (`barrier.rs`), which is why it does so only after a calm while.
 
 use crate::{
+    barrier::{Barrier, light},
     park::Parker,
     sync::{AtomicBool, AtomicU64, Ordering, fence},
 };
@@ -25,12 +30,19 @@ pub(crate) struct Alarm {
     until: AtomicU64,
     /// Somebody has asked. Default ordering `AcqRel`: who takes the request sees what it is about.
     asked: AtomicBool,
+    /// The sleeper sleeps soundly. Default ordering `Relaxed`: the barrier orders it.
+    sound: AtomicBool,
     bed: Parker,
 }
 
 impl Alarm {
     pub(crate) fn new() -> Self {
-        Self { until: AtomicU64::new(UP), asked: AtomicBool::new(false), bed: Parker::new() }
+        Self {
+            until: AtomicU64::new(UP),
+            asked: AtomicBool::new(false),
+            sound: AtomicBool::new(false),
+            bed: Parker::new(),
+        }
     }
 
     /// The sleeper: sleeps until the time that it announces, which `limit` is, or until it is
@@ -48,6 +60,40 @@ impl Alarm {
             self.bed.park(limit);
         }
         self.until.store(UP, Ordering::Relaxed);
+    }
+
+    /// The same, but the least news disturbs it.
+    pub(crate) fn sleep_soundly(
+        &self,
+        until: u64,
+        limit: Option<Instant>,
+        barrier: &Barrier,
+        last_look: impl FnOnce() -> bool,
+    ) {
+        self.sound.store(true, Ordering::Relaxed);
+        self.sleep(until, limit, || {
+            // After the announcements, before the look.
+            barrier.heavy();
+            last_look()
+        });
+        self.sound.store(false, Ordering::Relaxed);
+    }
+
+    /// Anybody, who has left any news before: the sleeper must not sleep soundly.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        light();
+        if self.sound.load(Ordering::Relaxed) {
+            self.disturb();
+        }
+    }
+
+    #[cold]
+    fn disturb(&self) {
+        // One of those who stir does it.
+        if self.sound.swap(false, Ordering::Relaxed) {
+            self.bed.unpark(|| {});
+        }
     }
 
     /// Anybody, who has left news before: the sleeper must be up at this time.

@@ -20,6 +20,7 @@ mod state;
 
 mod alarm;
 mod arena;
+mod barrier;
 mod beat;
 mod current;
 mod envelopes;

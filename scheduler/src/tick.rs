@@ -3,7 +3,9 @@
 //! It looks at all workers now and then (`beat.rs`). One that has run the same process for a slice
 //! while others wait for it gets a signal, after which its process makes way. It minds the timers
 //! when all workers are busy: at the deadline it interrupts one of them, which fires them then. It
-//! does not hurry when nothing is to be done, and sleeps when all workers do.
+//! does not hurry when nothing is to be done, and sleeps when all workers do. It also sleeps, until the next
+//! timer, when those that do not have run the same processes for a while for which nobody waits
+//! (`doze`): then the next turn that begins and the next process that becomes ready disturb it (`stir`).
 //!
 //! Parties: the thread; workers, which rouse it when they get up and when they set a timer earlier
 //! than all others; whoever makes a process ready from outside (`hurry`), kills one (`chase`) or
@@ -14,6 +16,7 @@
 use crate::{
     Program,
     alarm::Alarm,
+    barrier::Barrier,
     runtime::Shared,
     slot::Slot,
     sync::{AtomicBool, Ordering},
@@ -36,14 +39,16 @@ pub struct Preemption {
 const GRACE: u64 = 50_000;
 /// Slices between two looks when there is nothing to do.
 const CALM_SLICES: u64 = 4;
-/// Looks at sleeping workers before the thread sleeps itself. By feel: a pause in the traffic should
-/// not cost two wake-ups of this thread.
+/// Looks in a row at sleeping workers, or at such that nobody waits for, before the thread sleeps itself. By
+/// feel: a pause in the traffic should not cost two wake-ups of this thread.
 const LINGER_LOOKS: u32 = 16;
 
 /// The thread's side of it, and what others need to reach it.
 pub(crate) struct Tick {
     preemption: Preemption,
     alarm: Alarm,
+    /// For dozing; without it the thread looks now and then.
+    barrier: Option<Barrier>,
     over: AtomicBool,
 }
 
@@ -57,7 +62,12 @@ struct Seen {
 
 impl Tick {
     pub(crate) fn new(preemption: Preemption) -> Self {
-        Self { preemption, alarm: Alarm::new(), over: AtomicBool::new(false) }
+        Self {
+            preemption,
+            alarm: Alarm::new(),
+            barrier: Barrier::new(),
+            over: AtomicBool::new(false),
+        }
     }
 
     fn slice(&self) -> u64 {
@@ -78,6 +88,12 @@ impl Tick {
         self.alarm.rouse_for(NEVER - 1);
     }
 
+    /// A turn begins, or a process has become ready: no time to doze.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        self.alarm.stir();
+    }
+
     /// A timer is pending, and maybe no worker sleeps who would get up for it.
     #[inline]
     pub(crate) fn mind(&self, deadline: u64) {
@@ -91,7 +107,7 @@ impl<P: Program> Shared<P> {
         let slice = tick.slice();
         let mut seen = vec![Seen::default(); self.workers()];
         let mut pause = slice;
-        let mut idle_looks = 0;
+        let (mut idle_looks, mut calm_looks) = (0, 0);
         while !tick.over.load(Ordering::Relaxed) {
             let now = self.now();
             let found = self.look(tick, &mut seen, now);
@@ -102,6 +118,17 @@ impl<P: Program> Shared<P> {
             };
             let all_asleep = self.idle.sleepers() == self.workers();
             idle_looks = if all_asleep { idle_looks + 1 } else { 0 };
+            let calm = !all_asleep && matches!(found, Found::Calm);
+            calm_looks = if calm { calm_looks + 1 } else { 0 };
+            if calm_looks > LINGER_LOOKS
+                && let Some(barrier) = &tick.barrier
+            {
+                // Whatever has ended it, some looks follow.
+                calm_looks = 0;
+                pause = slice;
+                self.doze(tick, barrier, &seen, now);
+                continue;
+            }
             let until = match idle_looks > LINGER_LOOKS {
                 true => NEVER,
                 false => (now + pause).min(self.deadline().max(now + GRACE)),
@@ -116,6 +143,31 @@ impl<P: Program> Shared<P> {
                     && self.deadline() >= until.min(now + pause)
             });
         }
+    }
+
+    /// Sleeps until the next timer, or until a turn begins or a process becomes ready.
+    fn doze(&self, tick: &Tick, barrier: &Barrier, seen: &[Seen], now: u64) {
+        let until = self.deadline();
+        let limit = (until != NEVER).then(|| self.epoch + Duration::from_nanos(until));
+        tick.alarm.sleep_soundly(until, limit, barrier, || {
+            !tick.over.load(Ordering::Relaxed)
+                && !tick.alarm.is_asked()
+                && !self.closing.requested()
+                && self.injector.is_empty()
+                && now < until
+                && self.deadline() >= until
+                && seen.iter().enumerate().all(|(id, seen)| self.is_calm(id, seen))
+        });
+    }
+
+    /// Whether a worker is in the turn in which it was seen, which nobody wants to end, or in none: one that
+    /// begins will disturb.
+    fn is_calm(&self, id: usize, seen: &Seen) -> bool {
+        let beat = &self.beats[id];
+        let Some(running) = beat.running() else { return true };
+        // SAFETY: as in `look`.
+        let killed = unsafe { Slot::<P>::from_pointer(running.cast()) }.is_killed();
+        beat.turn() == seen.turn && !killed && !beat.hides() && self.thieves[id].is_empty()
     }
 
     /// The time of the next timer, if the thread has to mind it: no worker sleeps, or none that will get
@@ -188,8 +240,11 @@ impl<P: Program> Shared<P> {
     #[cold]
     pub(crate) fn hurry(&self) {
         let Some(tick) = &self.tick else { return };
-        // If nobody is known to be in a long turn, the thread shall find out.
-        if !self.interrupt_one(tick) {
+        // If nobody is known to be in a long turn, the thread shall find out; else it shall see to it that
+        // the signal was not in vain.
+        if self.interrupt_one(tick) {
+            tick.stir();
+        } else {
             tick.alarm.ask();
         }
     }
@@ -202,6 +257,7 @@ impl<P: Program> Shared<P> {
         if let Some(worker) = self.beats.iter().position(|beat| beat.running() == Some(here)) {
             self.interrupt(tick, worker);
         }
+        tick.stir();
     }
 
     /// All shall leave.
@@ -209,7 +265,7 @@ impl<P: Program> Shared<P> {
         let Some(tick) = &self.tick else { return };
         let busy = (0..self.workers()).filter(|&id| self.beats[id].running().is_some());
         busy.for_each(|id| self.interrupt(tick, id));
-        tick.rouse();
+        tick.alarm.rouse_for(0);
     }
 }
 

@@ -173,6 +173,15 @@ impl<P: Program> Core<P> {
             Pushed::Visible => {}
             Pushed::Hidden => self.beat().hide(),
         }
+        self.stir();
+    }
+
+    /// The tick thread must not doze.
+    #[inline]
+    fn stir(&self) {
+        if let Some(tick) = &self.shared().tick {
+            tick.stir();
+        }
     }
 
     fn push_next(&self, slot: Slot<P>) {
@@ -194,6 +203,7 @@ impl<P: Program> Core<P> {
         header.interrupted.store(false, Ordering::Relaxed);
         let long = header.runs_long.get();
         self.beat().begin(slot.pointer().cast(), long, self.queues.hides());
+        self.stir();
         self.current.set(slot.pointer());
         // SAFETY: it was popped, so it is ours, so it has been built and not
         // buried.

@@ -11,6 +11,8 @@
 
 #[path = "../src/alarm.rs"]
 mod alarm;
+#[path = "../src/barrier.rs"]
+mod barrier;
 #[path = "../src/beat.rs"]
 mod beat;
 #[path = "../src/channel/mod.rs"]
@@ -31,6 +33,7 @@ mod state;
 mod sync;
 
 use alarm::Alarm;
+use barrier::Barrier;
 use beat::Beat;
 use channel::{Channel, TryReceive, TrySend, Wait, Waiting, Wake};
 use closing::Closing;
@@ -677,6 +680,32 @@ fn alarm_each_request_is_followed_by_a_look_that_sees_what_it_is_about() {
             }
         }
         askers.into_iter().for_each(|asker| asker.join().unwrap());
+    });
+}
+
+#[test]
+fn alarm_a_sound_sleeper_is_disturbed_by_news_that_have_no_fence() {
+    model(|| {
+        let alarm = Arc::new(Alarm::new());
+        let news = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let bearers: Vec<_> = (0..2)
+            .map(|id| {
+                let (alarm, news) = (alarm.clone(), news.clone());
+                thread::spawn(move || {
+                    news[id].store(1, Relaxed);
+                    alarm.stir();
+                })
+            })
+            .collect();
+        let barrier = Barrier::new().expect("loom has fences");
+        let look = || news.iter().map(|news| news.load(Relaxed)).sum();
+        // A lost disturbance shows as a deadlock.
+        let mut seen: usize = look();
+        while seen < 2 {
+            alarm.sleep_soundly(NEVER, None, &barrier, || look() == seen);
+            seen = look();
+        }
+        bearers.into_iter().for_each(|bearer| bearer.join().unwrap());
     });
 }
 
