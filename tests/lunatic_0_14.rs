@@ -9,9 +9,6 @@ use std::process::Command;
 
 use support::{Output, Running, guest, lunatic, run, run_guest};
 
-/// Modules of which no function is there yet. When one comes, it is to be taken out here.
-const PENDING: &[&str] = &["lunatic::sqlite"];
-
 #[test]
 fn all_140_functions_have_their_types() {
     let expected = include_str!("lunatic_0_14/functions.txt").lines();
@@ -39,13 +36,10 @@ fn all_140_functions_have_their_types() {
         .collect();
     let mut wrong = Vec::new();
     for (name, theirs) in &expected {
-        let module = name.split(' ').next().expect("a module and a name");
-        match (ours.get(name), PENDING.contains(&module)) {
-            (None, true) => {}
-            (Some(_), true) => wrong.push(format!("{name} is there: no module is PENDING for it")),
-            (None, false) => wrong.push(format!("{name}: {theirs} there, missing here")),
-            (Some(ours), false) if ours == theirs => {}
-            (Some(ours), false) => wrong.push(format!("{name}: {theirs} there, {ours} here")),
+        match ours.get(name) {
+            None => wrong.push(format!("{name}: {theirs} there, missing here")),
+            Some(ours) if ours == theirs => {}
+            Some(ours) => wrong.push(format!("{name}: {theirs} there, {ours} here")),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -201,6 +195,35 @@ fn tls_with_certificates_of_its_own() {
             "nobody true",
         ],
     );
+}
+
+#[test]
+fn databases_with_values_errors_and_many_processes() {
+    for workers in ["1", "4"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().to_str().expect("text");
+        let options = ["--workers", workers, "--dir", path];
+        let Some(output) = run_guest(&options, "old_sqlite", &[path], b"") else { return };
+        let output = output.expect(0);
+        let values = "Double(1.5), Blob([0, 255, 7]), Null]";
+        let lines = [
+            &format!("[Int64(1), Text(\"one\"), {values}"),
+            &format!("[Int64(9223372036854775807), Text(\"zero\\0inside\"), {values}"),
+            &format!("[Int64(-9223372036854775808), Text(\"äöü\"), {values}"),
+            "positive 2",
+            "one by one Some([Int64(1)]) Some([Int64(2)])",
+            "named [[Int64(42), Text(\"text\"), Null]]",
+            "outside true",
+            "no SQL Err(Error)",
+            "last SqliteError { code: Error, message: Some(\"near \\\"SELEKT\\\": syntax error\") }",
+            "twice Constraint",
+            "last SqliteError { code: Constraint, message: \
+             Some(\"UNIQUE constraint failed: unique_ones.a\") }",
+            "rows [[Int64(1)]]",
+            "counted [[Int64(100)]] true",
+        ];
+        assert_eq!(output.stdout.lines().collect::<Vec<_>>(), lines, "{output:#?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! scheduler's program, the engine's owner of an instance), `bind` (how a Rust function becomes an
 //! import), `memory` (checked access to a guest's memory), then one file for each interface under
 //! `api/`. `message` and `exit` are what processes exchange and how they end, `ties` and `registry` whom
-//! that concerns; `stdio`, `fs` and `net` are the world outside, `ready` waits for it.
+//! that concerns; `stdio`, `fs`, `net` and `sql` are the world outside, `ready` waits for it.
 //!
 //! A host function borrows its process for one call on the worker's own stack. One that must wait
 //! is a poll: it answers `Poll::Pending` after it has registered for what it waits for, and is
@@ -38,6 +38,7 @@ mod reentry;
 mod registry;
 mod resources;
 mod rights;
+mod sql;
 mod stats;
 mod stdio;
 mod ties;

@@ -179,6 +179,10 @@ pub(crate) struct Wait {
     pub(crate) copied: usize,
     /// It has been added to those that wait for this form of a module.
     pub(crate) form_asked: Option<Form>,
+    /// It has tried to use a database so often, which another connection had locked.
+    pub(crate) sql_tries: u32,
+    /// So many bytes of SQL have been run.
+    pub(crate) sql_done: usize,
 }
 
 impl Wait {
@@ -566,7 +570,9 @@ impl ProcessState {
     pub(crate) fn tell_held(&self) {
         let scratch = self.scratch.as_deref().map_or(0, Message::bytes);
         let count = self.resources.open() + self.channels.open();
-        let bytes = scratch + count * RESOURCE_BYTES + self.resources.delayed_bytes;
+        let resources = &self.resources;
+        let bytes =
+            scratch + count * RESOURCE_BYTES + resources.delayed_bytes + resources.sql_bytes();
         self.me.tell_held(bytes as u64);
     }
 
@@ -769,6 +775,8 @@ impl Call<'_, '_> {
             wait.searched = false;
             wait.yields = false;
             wait.form_asked = None;
+            wait.sql_tries = 0;
+            wait.sql_done = 0;
         }
     }
 }

@@ -18,8 +18,17 @@ use lunatic_engine::{BoundCall, CatchPoint, RawValue, Type, signals};
 use lunatic_scheduler::Process;
 
 use crate::bind::{Call, Fault};
+use crate::held;
 use crate::jobs::Job;
+use crate::memory::Ptr;
 use crate::process::ProcessState;
+
+/// What the guest exports for us: makes room for so many bytes, and answers where.
+const ALLOCATE: &str = "lunatic_alloc";
+
+/// Gifts that may wait for room at once, each for a call inside of the one before. By feel: no guest
+/// wants more than one.
+const GIVEN_MAX: usize = 4;
 
 /// What a process has while a call of its own is away: on a thread that may block, or back in the
 /// guest. Most processes never have any: they carry one word.
@@ -34,6 +43,25 @@ struct Parts {
     /// What the guest answered to the last call; the inner one is `None` if it trapped.
     answer: Option<Option<i32>>,
     catching: Innermost,
+    /// What is to be copied to where the guest makes room for it: the innermost call's last.
+    given: Vec<Given>,
+}
+
+/// Bytes that the guest is making room for.
+#[derive(Debug)]
+struct Given(Vec<u8>);
+
+impl Given {
+    fn new(bytes: Vec<u8>) -> Self {
+        held::add(bytes.capacity());
+        Self(bytes)
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        held::free(std::mem::take(&mut self.0));
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +147,59 @@ impl Call<'_, '_> {
     }
 }
 
+/// Giving the guest bytes whose number it does not know before.
+impl Call<'_, '_> {
+    /// Answers the address of bytes that `make` makes, once; their number is written to `len_ptr`. The
+    /// guest is called for the room: its exported function `lunatic_alloc(bytes)` answers the address.
+    pub(crate) fn give(
+        &mut self,
+        len_ptr: Ptr,
+        make: impl FnOnce(&mut Self) -> Result<Vec<u8>, Fault>,
+    ) -> Poll<Result<u32, Fault>> {
+        let Some(room) = self.guest_answer() else {
+            return match self.prepare_gift(len_ptr, make) {
+                Ok(len) => self.call_guest(ALLOCATE, &[len], false),
+                Err(fault) => Poll::Ready(Err(fault)),
+            };
+        };
+        let given =
+            self.state.away.parts().given.pop().expect("prepared before the guest was called");
+        Poll::Ready(self.copy_gift(len_ptr, room.expect("nothing is caught here"), &given.0))
+    }
+
+    fn prepare_gift(
+        &mut self,
+        len_ptr: Ptr,
+        make: impl FnOnce(&mut Self) -> Result<Vec<u8>, Fault>,
+    ) -> Result<i32, Fault> {
+        if self.state.away.parts().given.len() >= GIVEN_MAX {
+            return Err(Fault::new(format!(
+                "the guest's \"{ALLOCATE}\" makes calls that need \"{ALLOCATE}\" themselves, \
+                 {GIVEN_MAX} inside of one another, which is the most"
+            )));
+        }
+        self.memory.slice_mut(len_ptr, 4)?;
+        let bytes = make(self)?;
+        let len = i32::try_from(bytes.len())
+            .map_err(|_| Fault::new(format!("{} bytes are too many for a guest", bytes.len())))?;
+        self.state.away.parts().given.push(Given::new(bytes));
+        Ok(len)
+    }
+
+    fn copy_gift(&mut self, len_ptr: Ptr, room: i32, bytes: &[u8]) -> Result<u32, Fault> {
+        let at = Ptr(room.cast_unsigned());
+        if at == Ptr(0) && !bytes.is_empty() {
+            return Err(Fault::new(format!(
+                "the guest's \"{ALLOCATE}\" has no room for {} bytes: it answered 0",
+                bytes.len()
+            )));
+        }
+        self.memory.write(at, bytes)?;
+        self.memory.write_u32(len_ptr, u32::try_from(bytes.len()).expect("an i32 before"))?;
+        Ok(at.0)
+    }
+}
+
 /// Calls what the process's host function wants called, and leaves the answer for it. On the
 /// process's own stack; owns nothing while the guest runs.
 ///
@@ -128,14 +209,14 @@ impl Call<'_, '_> {
 #[inline(never)]
 pub(crate) unsafe fn visit_guest(process: Process<ProcessState>) {
     let point = CatchPoint::default();
-    let (wanted, outer) = process.on_worker(|_, state| {
+    let (wanted, outer, given) = process.on_worker(|_, state| {
         let parts = state.away.parts();
         let wanted = parts.wanted.take().expect("the shim asked before");
         let outer = parts.catching;
         if wanted.catching {
             parts.catching = Innermost(Some(NonNull::from(&point)));
         }
-        (wanted, outer)
+        (wanted, outer, parts.given.len())
     });
     let mut values = wanted.args.map(|arg| RawValue { i32: arg });
     let returned = if wanted.catching {
@@ -157,6 +238,7 @@ pub(crate) unsafe fn visit_guest(process: Process<ProcessState>) {
         if !returned {
             parts.job = None;
             parts.wanted = None;
+            parts.given.truncate(given);
             // If it came by a signal. This fiber has not left its thread since.
             let _caught = signals::take_fault();
         }

@@ -16,6 +16,7 @@ use crate::config::ProcessConfig;
 use crate::held::{self, RESOURCE_BYTES};
 use crate::modules::Loaded;
 use crate::net::{Addresses, Listener, Net, TcpStream, TlsListener, TlsStream, UdpSocket};
+use crate::sql;
 
 /// The resources of one process.
 #[derive(Debug, Default)]
@@ -69,6 +70,8 @@ macro_rules! kinds {
             $($field: Table<$kind>,)*
             /// What the current call on a socket is at.
             net: Net,
+            /// What SQLite has taken for the process.
+            sql: Option<Arc<sql::Meter>>,
         }
 
         impl Tables {
@@ -102,6 +105,8 @@ kinds! {
     udp_sockets: Arc<UdpSocket>, "UDP socket";
     modules: Arc<Loaded>, "module";
     timers: Delayed, "timer";
+    connections: sql::Connection, "SQLite connection";
+    statements: sql::Statement, "SQLite statement";
 }
 
 impl<T> Table<T> {
@@ -174,6 +179,18 @@ impl Resources {
     /// What the current call on a socket is at.
     pub(crate) fn net(&mut self) -> &mut Net {
         &mut self.tables.get_or_insert_default().net
+    }
+
+    /// Counts what SQLite takes for the process, which may be so many bytes.
+    pub(crate) fn sql_meter(&mut self, max: usize) -> Arc<sql::Meter> {
+        let sql = &mut self.tables.get_or_insert_default().sql;
+        Arc::clone(sql.get_or_insert_with(|| Arc::new(sql::Meter::new(max))))
+    }
+
+    /// What SQLite has taken for the process, in bytes.
+    pub(crate) fn sql_bytes(&self) -> usize {
+        let sql = self.tables.as_ref().and_then(|tables| tables.sql.as_ref());
+        sql.map_or(0, |meter| meter.used())
     }
 
     /// The current call is over.

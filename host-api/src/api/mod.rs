@@ -10,6 +10,7 @@ mod networking;
 mod process;
 mod registry;
 pub(crate) mod seed;
+mod sqlite;
 pub(crate) mod timer;
 mod trap;
 mod version;
@@ -50,6 +51,7 @@ pub fn modules() -> Vec<&'static HostModule> {
         &error::MODULE,
         &trap::MODULE,
         &metrics::MODULE,
+        &sqlite::MODULE,
         &distributed::MODULE,
         &version::MODULE,
         &seed::shared::MODULE,

@@ -4,7 +4,9 @@
 //! ignore. So a guest that opens a pipe without a partner holds no thread of the pool.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt, OpenOptionsSyncExt};
@@ -250,11 +252,58 @@ impl OpenDir {
     }
 
     /// Finds what a path leads to, without opening it.
-    fn locate(&self, path: &str, follow: Follow) -> Result<File, Errno> {
+    pub(crate) fn locate(&self, path: &str, follow: Follow) -> Result<File, Errno> {
         let mut options = OpenOptions::new();
         let o_path = i32::try_from(OFlags::PATH.bits()).map_err(|_| Errno::NotSup)?;
         options.read(true).follow(follow.into()).custom_flags(o_path);
         Ok(self.dir.open_with(path, &options)?.into_std())
+    }
+
+    /// The directory that a file lies in, or would, and the file's name there, with all links followed;
+    /// but for one that leads to where nothing is.
+    pub(crate) fn parent_of(&self, path: &str) -> Result<(Self, String), Errno> {
+        let path = Path::new(path);
+        let whole = match self.dir.canonicalize(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let parent = self.dir.canonicalize(parent.unwrap_or(Path::new(".")))?;
+                parent.join(path.file_name().ok_or(Errno::NoEnt)?)
+            }
+            other => other?,
+        };
+        let name = whole.file_name().and_then(|name| name.to_str()).ok_or(Errno::IsDir)?;
+        let parent = whole.parent().and_then(Path::to_str).filter(|parent| !parent.is_empty());
+        let dir = self.grant_beneath(parent.unwrap_or("."), self.access)?;
+        Ok((dir, name.to_string()))
+    }
+
+    /// Opens a file, or a directory for reading, for code that knows the system's flags. Follows no link
+    /// in its place.
+    pub(crate) fn open_as_host(&self, path: &str, flags: i32, mode: i32) -> Result<File, Errno> {
+        let has = |flag| flags & flag != 0;
+        let writes = matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR);
+        if writes || has(libc::O_CREAT | libc::O_TRUNC) {
+            self.may_change()?;
+        }
+        let exclusive = has(libc::O_EXCL);
+        let mut options = OpenOptions::new();
+        options
+            .read(flags & libc::O_ACCMODE != libc::O_WRONLY)
+            .write(writes)
+            .create(has(libc::O_CREAT) && !exclusive)
+            .create_new(has(libc::O_CREAT) && exclusive)
+            .truncate(has(libc::O_TRUNC))
+            .follow(FollowSymlinks::No)
+            .nonblock(true)
+            .custom_flags(libc::O_NOCTTY)
+            .mode(u32::try_from(mode).map_err(|_| Errno::Inval)? & 0o777);
+        let file = self.dir.open_with(path, &options)?.into_std();
+        let file_type = Stat::from(rustix::fs::fstat(&file)?).file_type;
+        match file_type {
+            FileType::RegularFile => Ok(file),
+            FileType::Directory if !writes => Ok(file),
+            _ => Err(Errno::Acces),
+        }
     }
 
     pub(crate) fn stat_at(&self, path: &str, follow: Follow) -> Result<Stat, Errno> {

@@ -40,8 +40,15 @@ impl DirGrant {
         Ok(Self { name: guest.into(), dir })
     }
 
+    /// The directory that the path lies in by the longest name, and what remains of the path.
+    pub(crate) fn find(dirs: &[Self], path: &str) -> Option<(Self, String)> {
+        let found = dirs.iter().filter_map(|grant| Some((grant, grant.rest_of(path)?)));
+        let (grant, rest) = found.max_by_key(|(grant, _)| grant.name.len())?;
+        Some((grant.clone(), rest.to_string()))
+    }
+
     /// What remains of `path` in this directory, if it begins with its name.
-    pub(crate) fn rest_of<'p>(&self, path: &'p str) -> Option<&'p str> {
+    fn rest_of<'p>(&self, path: &'p str) -> Option<&'p str> {
         if &*self.name == "." {
             return (!path.starts_with('/')).then_some(path);
         }

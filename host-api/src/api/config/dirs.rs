@@ -34,7 +34,7 @@ pub(super) fn give(
     let path = call.config_text(dir.path, "a directory's path")?;
     let name = call.config_text(dir.name, "a directory's name")?;
     check_room(call, config_id)?;
-    let Some((grant, rest)) = find(&call.state.config.dirs, &path) else {
+    let Some((grant, rest)) = DirGrant::find(&call.state.config.dirs, &path) else {
         return Ok(Some(Err(call.state.denied(format!(
             "a configuration with the directory \"{path}\": the process has none that it lies in"
         )))));
@@ -55,13 +55,6 @@ pub(super) fn give(
             errno as u16
         ))))),
     }
-}
-
-/// The directory that the path lies in by the longest name, and what remains of the path.
-fn find(dirs: &[DirGrant], path: &str) -> Option<(DirGrant, String)> {
-    let found = dirs.iter().filter_map(|grant| Some((grant, grant.rest_of(path)?)));
-    let (grant, rest) = found.max_by_key(|(grant, _)| grant.name.len())?;
-    Some((grant.clone(), rest.to_string()))
 }
 
 /// Each directory is a descriptor of the system's, of which all processes together have so many.

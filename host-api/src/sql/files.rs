@@ -1,0 +1,167 @@
+//! SQLite's files: its own code for the operating system, but every name that it opens, looks at or
+//! deletes goes through here, and means a file of the scene's directory and none else.
+//!
+//! SQLite has a table of the system calls that it makes, meant to be changed. A database is opened as
+//! `/NAME`, so all names that SQLite derives (journal, write-ahead log) begin with a slash, and so do
+//! those that a forged journal may name. What remains behind the slash is walked beneath the directory
+//! as every path of a guest is. Links have been followed before a database is opened
+//! ([`OpenDir::parent_of`](crate::fs::OpenDir::parent_of)), so none is followed here.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fs::File;
+use std::os::fd::{AsRawFd, IntoRawFd};
+
+use super::scene::here;
+use crate::api::wasi::Errno;
+use crate::fs::{Follow, OpenDir};
+
+/// Where SQLite gets the seed of its random numbers, once, for all (`start.rs`).
+const RANDOM: &str = "/dev/urandom";
+
+/// Leaves the system's error number and answers -1.
+fn fail(number: c_int) -> c_int {
+    // SAFETY: has no conditions.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: the address of this thread's own number.
+    unsafe { *place = number };
+    -1
+}
+
+/// The system's number for what our files say; those that SQLite tells apart.
+fn number_of(errno: Errno) -> c_int {
+    match errno {
+        Errno::NoEnt => libc::ENOENT,
+        Errno::Exist => libc::EEXIST,
+        Errno::IsDir => libc::EISDIR,
+        Errno::NotDir => libc::ENOTDIR,
+        Errno::Loop => libc::ELOOP,
+        Errno::MFile => libc::EMFILE,
+        Errno::NFile => libc::ENFILE,
+        Errno::NoSpc => libc::ENOSPC,
+        Errno::Io => libc::EIO,
+        _ => libc::EACCES,
+    }
+}
+
+/// Does something with what a name of SQLite's stands for.
+///
+/// # Safety
+/// `name` is a string with a zero byte at its end.
+unsafe fn beneath<T>(
+    name: *const c_char,
+    work: impl FnOnce(&OpenDir, &str) -> Result<T, Errno>,
+) -> Result<T, c_int> {
+    // SAFETY: forwards the caller's promise.
+    let name = unsafe { CStr::from_ptr(name) };
+    let path = name.to_str().ok().and_then(|name| name.strip_prefix('/')).ok_or(libc::EACCES)?;
+    let scene = here().ok_or(libc::EACCES)?;
+    let dir = scene.dir.as_ref().ok_or(libc::EACCES)?;
+    let path = path.trim_start_matches('/');
+    work(dir, if path.is_empty() { "." } else { path }).map_err(number_of)
+}
+
+/// # Safety
+/// As [`beneath`].
+pub(super) unsafe extern "C" fn open(name: *const c_char, flags: c_int, mode: c_int) -> c_int {
+    // SAFETY: forwards the caller's promise.
+    let is_random = here().is_none() && unsafe { CStr::from_ptr(name) }.to_str() == Ok(RANDOM);
+    if is_random {
+        return File::open(RANDOM).map_or_else(
+            |error| fail(error.raw_os_error().unwrap_or(libc::EIO)),
+            IntoRawFd::into_raw_fd,
+        );
+    }
+    // SAFETY: forwards the caller's promise.
+    let opened = unsafe { beneath(name, |dir, path| dir.open_as_host(path, flags, mode)) };
+    opened.map_or_else(fail, IntoRawFd::into_raw_fd)
+}
+
+/// # Safety
+/// As [`beneath`]; `to` may be written.
+pub(super) unsafe extern "C" fn stat(name: *const c_char, to: *mut libc::stat) -> c_int {
+    // SAFETY: forwards the caller's promise.
+    match unsafe { beneath(name, |dir, path| dir.locate(path, Follow::No)) } {
+        // SAFETY: the descriptor is open; the rest is the caller's promise.
+        Ok(file) => unsafe { libc::fstat(file.as_raw_fd(), to) },
+        Err(number) => fail(number),
+    }
+}
+
+/// Links have been followed before; whatever there is, it is to be taken as no link.
+///
+/// # Safety
+/// None; the type is SQLite's.
+pub(super) unsafe extern "C" fn lstat(_: *const c_char, _: *mut libc::stat) -> c_int {
+    fail(libc::ENOENT)
+}
+
+/// # Safety
+/// As [`beneath`].
+pub(super) unsafe extern "C" fn access(name: *const c_char, how: c_int) -> c_int {
+    let writes = how & libc::W_OK != 0;
+    // SAFETY: forwards the caller's promise.
+    let found = unsafe {
+        beneath(name, |dir, path| {
+            if writes {
+                dir.may_change()?;
+            }
+            dir.locate(path, Follow::No)
+        })
+    };
+    found.map_or_else(fail, |_| 0)
+}
+
+/// # Safety
+/// As [`beneath`].
+pub(super) unsafe extern "C" fn unlink(name: *const c_char) -> c_int {
+    // SAFETY: forwards the caller's promise.
+    let removed = unsafe {
+        beneath(name, |dir, path| {
+            dir.may_change()?;
+            dir.remove_file(path)
+        })
+    };
+    removed.map_or_else(fail, |()| 0)
+}
+
+/// # Safety
+/// None; the type is SQLite's.
+pub(super) unsafe extern "C" fn getcwd(_: *mut c_char, _: usize) -> *mut c_char {
+    fail(libc::EACCES);
+    std::ptr::null_mut()
+}
+
+/// # Safety
+/// None; the type is SQLite's.
+pub(super) unsafe extern "C" fn mkdir(_: *const c_char, _: libc::mode_t) -> c_int {
+    fail(libc::EACCES)
+}
+
+/// # Safety
+/// None; the type is SQLite's.
+pub(super) unsafe extern "C" fn rmdir(_: *const c_char) -> c_int {
+    fail(libc::EACCES)
+}
+
+/// # Safety
+/// None; the type is SQLite's.
+pub(super) unsafe extern "C" fn readlink(_: *const c_char, _: *mut c_char, _: usize) -> isize {
+    fail(libc::EINVAL);
+    -1
+}
+
+/// Nothing of a guest's is mapped: it could shorten the file under us.
+///
+/// # Safety
+/// None; the type is SQLite's.
+pub(super) unsafe extern "C" fn mmap(
+    _: *mut c_void,
+    _: usize,
+    _: c_int,
+    _: c_int,
+    _: c_int,
+    _: libc::off_t,
+) -> *mut c_void {
+    fail(libc::ENOMEM);
+    libc::MAP_FAILED
+}

@@ -1,0 +1,116 @@
+//! Databases: SQLite, on behalf of processes that must not hurt anybody by it.
+//!
+//! Parties: a process, which has connections and statements by number; the blocking pool, on which all
+//! SQL runs; SQLite, one library for the whole program. Rules:
+//!
+//! - Every call into SQLite is made *within* a [`Scene`] (`scene.rs`), which says for whom: the one
+//!   directory whose files it may touch, and the meter of its memory. SQLite asks us for both, for each
+//!   file (`files.rs`) and each allocation (`memory.rs`): it knows no other way to either.
+//! - A connection ([`Database`]) and its statements are behind one lock. As a process makes one call at a
+//!   time, nobody waits for it. They are closed on the pool.
+//! - What SQL may do beside reading and writing that one database is said in `rules.rs`.
+//! - Whoever is killed takes its query along: SQLite asks every now and then whether somebody still
+//!   waits for it.
+//! - Who finds a database locked by another connection gives the pool's thread back and tries again
+//!   later: else those that wait could take all threads, and none be left for the one to finish.
+//! - A database that is open for writing belongs to this program: another program finds it locked.
+//!   Within it, processes share databases as they like. So the index of a write-ahead log can be on the
+//!   heap: in a file mapped into memory, as SQLite has it otherwise, a guest that shortens or changes
+//!   that file would bring us down.
+//!
+//! Unsafe code is in `files.rs`, `memory.rs`, `start.rs` and `statement.rs`.
+
+mod database;
+mod files;
+mod memory;
+mod rules;
+mod scene;
+mod start;
+mod statement;
+pub(crate) mod wire;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use database::{Database, StatementKey};
+pub(crate) use memory::Meter;
+
+use crate::node::NodeInner;
+use crate::stdio::Host;
+
+/// Most bytes of a text, a blob or a stored row. By feel: as much as a message may have.
+pub(crate) const VALUE_BYTES_MAX: usize = 64 << 20;
+
+/// Most bytes of the SQL of one call. By feel: larger than any dump that one would execute at once.
+pub(crate) const SQL_BYTES_MAX: u32 = 16 << 20;
+
+/// Most bytes that SQLite may take for one process: the cache, what is sorted, databases in memory. By
+/// feel; less if the process may have less memory.
+pub(crate) const MEMORY_BYTES_MAX: usize = 256 << 20;
+
+/// How long a call waits for another connection's lock. By feel: as long as SQLite's bindings do by
+/// custom.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Between two tries to get a lock, from the first on.
+pub(crate) const LOCK_TRIES: Range<Duration> = Duration::from_millis(1)..Duration::from_millis(50);
+
+/// SQLite's "there are no more rows".
+const DONE: u32 = 101;
+
+/// What went wrong, in SQLite's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// SQLite's primary result code.
+    pub(crate) code: u32,
+    pub(crate) message: String,
+    /// The same may succeed when another connection has given up a lock.
+    pub(crate) is_transient: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u32, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), is_transient: false }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SQLite's error {})", self.message, self.code)
+    }
+}
+
+/// A connection as a process has it: closed on the pool when it is dropped, as closing may write.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    database: Option<Arc<Database>>,
+    node: Arc<NodeInner>,
+}
+
+impl Connection {
+    pub(crate) fn new(database: Arc<Database>, node: &Arc<NodeInner>) -> Self {
+        Self { database: Some(database), node: Arc::clone(node) }
+    }
+
+    pub(crate) fn database(&self) -> &Arc<Database> {
+        self.database.as_ref().expect("taken when it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        // If the pool takes nothing more, it is closed right here.
+        let _at_the_end = self.node.run_blocking(Box::new(move || drop(database)));
+    }
+}
+
+/// A statement as a process has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Statement {
+    /// The number of its connection.
+    pub(crate) connection: u64,
+    pub(crate) key: StatementKey,
+}

@@ -1,0 +1,82 @@
+//! For whom SQLite works on this thread.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::memory::Meter;
+use crate::fs::OpenDir;
+use crate::jobs::Asker;
+
+/// For whom SQLite works.
+pub(super) struct Scene {
+    /// The only directory whose files it may touch; a database in memory has none.
+    pub(super) dir: Option<OpenDir>,
+    pub(super) meter: Arc<Meter>,
+    /// Knows whether somebody waits for what is done now.
+    asker: Mutex<Option<Asker>>,
+    /// Why the rules have refused something.
+    refusal: Mutex<Option<String>>,
+}
+
+impl fmt::Debug for Scene {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scene").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Arc<Scene>>> = const { RefCell::new(None) };
+}
+
+impl Scene {
+    pub(super) fn new(dir: Option<OpenDir>, meter: Arc<Meter>) -> Self {
+        Self { dir, meter, asker: Mutex::default(), refusal: Mutex::default() }
+    }
+
+    /// Does something with SQLite, for this scene.
+    pub(super) fn within<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
+        /// Puts back what was there, whatever happens.
+        struct Leave(Option<Arc<Scene>>);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                HERE.with(|here| std::mem::swap(&mut *here.borrow_mut(), &mut self.0));
+            }
+        }
+        let before = HERE.with(|here| here.borrow_mut().replace(Arc::clone(self)));
+        let _leave = Leave(before);
+        work()
+    }
+
+    /// From now on somebody waits, or nobody in particular.
+    pub(super) fn set_asker(&self, asker: Option<Asker>) {
+        *self.asker.lock() = asker;
+    }
+
+    /// Whether somebody waited who does not any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.asker.lock().as_ref().is_some_and(|asker| !asker.is_waiting())
+    }
+
+    /// The rules refuse something.
+    pub(super) fn refuse(&self, why: String) {
+        *self.refusal.lock() = Some(why);
+    }
+
+    /// Why they have.
+    pub(super) fn take_refusal(&self) -> Option<String> {
+        self.refusal.lock().take()
+    }
+}
+
+/// For whom this thread works, if it does. Also asked while a thread ends.
+pub(super) fn here() -> Option<Arc<Scene>> {
+    HERE.try_with(|here| here.borrow().clone()).ok().flatten()
+}
+
+/// The meter of whom this thread works for.
+pub(super) fn metered<T>(work: impl FnOnce(&Meter) -> T) -> Option<T> {
+    HERE.try_with(|here| here.borrow().as_ref().map(|scene| work(&scene.meter))).ok().flatten()
+}
