@@ -10,7 +10,7 @@
 //! suffices.
 
 #[cfg(not(loom))]
-use std::sync::atomic::compiler_fence;
+use crate::sync::compiler_fence;
 
 use crate::sync::{Ordering, fence};
 

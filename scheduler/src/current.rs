@@ -10,7 +10,7 @@ use crate::{
     Program,
     beat::Beat,
     slot::{Finish, Header, Slot},
-    sync::{AtomicPtr, Ordering},
+    sync::{AtomicPtr, Ordering, compiler_fence},
 };
 use corosensei::trap::{CoroutineTrapHandler, TrapHandlerRegs};
 use std::{
@@ -18,7 +18,6 @@ use std::{
     num::NonZero,
     ops::Range,
     ptr::{NonNull, null, null_mut},
-    sync::atomic::compiler_fence,
 };
 
 thread_local! {
