@@ -130,6 +130,7 @@ const IMPORTS: &str = r#"(module
   (import "lunatic::process" "config_set_can_compile_modules" (func $set_compile (param i64 i32)))
   (import "lunatic::process" "spawn_monitored"
     (func $spawn_monitored (param i64 i64 i64 i64 i32 i32 i32 i32 i32) (result i32)))
+  (import "lunatic::registry" "put_if_free" (func $put_if_free (param i32 i32 i64) (result i32)))
   (import "lunatic::wasi" "config_preopen_dir" (func $preopen (param i64 i32 i32)))
   (import "lunatic::config" "create" (func $create_config (result i64)))
   (import "lunatic::config" "copy_own" (func $copy_own (result i64)))
@@ -268,6 +269,14 @@ fn what_processes_do_among_themselves() {
         texts,
         "(call $remove_name (i32.const 8448) (i32.const 4))",
         "",
+        told,
+    );
+    denied(
+        &["--deny=names"],
+        texts,
+        "(call $say32 (call $put_if_free (i32.const 8448) (i32.const 4) (local.get $v)))
+         (call $say32 (call $get_name (i32.const 8448) (i32.const 4) (i32.const 280) (i32.const 288)))",
+        "-1\n1\n",
         told,
     );
     let told = "the process may not kill other processes";

@@ -53,6 +53,31 @@ fn a_name_leads_to_a_process_until_it_is_removed_or_given_to_another() {
 }
 
 #[test]
+fn a_name_that_somebody_has_is_left_alone_if_that_is_wanted() {
+    let import = r#"(module (import "lunatic::registry" "put_if_free"
+      (func $put_if_free (param i32 i32 i64) (result i32)))"#;
+    let items = format!(
+        "{ITEMS} (func $claim (param i64)
+           (call $say32 (call $put_if_free (i32.const 1024) (i32.const 6) (local.get 0))))"
+    );
+    let body = format!(
+        "(local $one i64) (local $two i64)
+         (local.set $one {}) (local.set $two {})
+         (call $claim (local.get $one)) (call $claim (local.get $one)) (call $claim (local.get $two))
+         (call $say32 (i64.eq (call $found) (local.get $one)))
+         (call $kill (local.get $one)) (call $join (local.get $one))
+         (call $claim (local.get $one)) (call $say (call $found))
+         (call $claim (local.get $two))
+         (call $say32 (i64.eq (call $found) (local.get $two)))",
+        spawn("wait"),
+        spawn("wait")
+    );
+    run(&program(&items, &body).replacen("(module", import, 1), |output| {
+        drop(output.expect_quiet_success().prints(&[0, 0, 1, 1, 0, -1, 0, 1]));
+    });
+}
+
+#[test]
 fn a_name_vanishes_with_its_process_and_the_dead_get_none() {
     let body = format!(
         "(local $i i64) (local $child i64)

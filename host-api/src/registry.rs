@@ -105,19 +105,43 @@ impl Registry {
         name: &str,
         pid: Pid,
     ) -> Result<(), NameError> {
+        self.put_into(&mut self.names(name), (worker, ties), name, pid)
+    }
+
+    /// The same, unless the name leads to another process that lives; whether it does not.
+    pub(crate) fn put_if_free(
+        &self,
+        worker: &Worker<'_, ProcessState>,
+        ties: &Ties,
+        name: &str,
+        pid: Pid,
+    ) -> Result<bool, NameError> {
         let mut names = self.names(name);
+        if names.get(name).is_some_and(|&other| other != pid && worker.exists(other)) {
+            return Ok(false);
+        }
+        self.put_into(&mut names, (worker, ties), name, pid).map(|()| true)
+    }
+
+    fn put_into(
+        &self,
+        names: &mut Names,
+        (worker, ties): (&Worker<'_, ProcessState>, &Ties),
+        name: &str,
+        pid: Pid,
+    ) -> Result<(), NameError> {
         if names.get(name) == Some(&pid) {
             return Ok(());
         }
         if !worker.exists(pid) {
-            self.forget(&mut names, ties, name);
+            self.forget(names, ties, name);
             return Ok(());
         }
         if !ties.may_have_name(pid) {
             return Err(NameError::TooManyOfOne { name: name.to_string(), process: pid });
         }
         // Its bytes are given back first, so that taking a name over needs no room.
-        self.forget(&mut names, ties, name);
+        self.forget(names, ties, name);
         let name = self.book(name)?;
         if ties.add_name(worker, pid, &name) {
             names.insert(name, pid);

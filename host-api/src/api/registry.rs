@@ -25,7 +25,7 @@ pub(super) fn name<'a>(call: &Call<'a, '_>, ptr: Ptr, len: u32) -> Result<&'a st
 host_functions! {
     /// Names of processes, the same for all processes of a run. A name leads to one process and
     /// vanishes when that ends. Names are UTF-8, of 4096 bytes at most. Who may not name processes
-    /// finds them; `put` and `remove` do nothing then but tell the log.
+    /// finds them; what changes names does nothing then but tell the log.
     pub(crate) MODULE: "lunatic::registry";
 
     /// Makes a name lead to a process, which it takes away from another that had it; if the process
@@ -46,6 +46,22 @@ host_functions! {
         let node = call.state.node.get();
         node.registry
             .put(call.worker, &node.ties, name, Pid::from_u64(process_id))
+            .map_err(|error| Fault::new(error.to_string()))
+    }
+
+    /// As `put`, unless the name leads to another process that lives. 0: it leads to this one. 1: it
+    /// leads to the other, as before. -1: the caller may not name processes.
+    fn put_if_free(
+        call, name_ptr: Ptr, name_len: u32, process_id: u64,
+    ) -> Result<i32, Fault> {
+        let name = name(call, name_ptr, name_len)?;
+        if call.state.may(Right::Names).is_err() {
+            return Ok(-1);
+        }
+        let node = call.state.node.get();
+        node.registry
+            .put_if_free(call.worker, &node.ties, name, Pid::from_u64(process_id))
+            .map(|put| i32::from(!put))
             .map_err(|error| Fault::new(error.to_string()))
     }
 
