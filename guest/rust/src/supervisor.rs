@@ -7,12 +7,16 @@
 //! - starting a child does not wait until it has initialised itself: it has started when the process exists;
 //! - a supervisor that gives up *fails* (exit code 1), so its own supervisor starts it again also if it is transient; Erlang's
 //!   ends with `shutdown`, which is normal;
-//! - one that is linked with a process that fails ends its children in order and fails, as one of Erlang's whose parent dies;
+//! - one that is linked with a process that fails ends its children in order and fails, as one of Erlang's whose parent dies
+//!   (Erlang's does not mind others' failures);
 //! - [`backoff`](Supervisor::backoff) delays restarts, and [`Child::config`] confines children, which Erlang's do not know;
 //! - a child that does not survive its links is ended at once when it is asked to, whatever its [`Shutdown`] says: as in
 //!   Erlang, only a process that wants to know is told;
 //! - [`end_child`](SupervisorRef::end_child) is Erlang's `terminate_child` and `delete_child` in one. There are no
 //!   significant children (`auto_shutdown`) and no `simple_one_for_one`: children can be added to every supervisor.
+//!
+//! As in Erlang, a supervisor ends when the process ends that has [started](Supervisor::start) it, also normally: its
+//! children first, in order. And a child whose [name](Child::named) another process has cannot be started.
 //!
 //! If a supervisor is killed, its children die with it, as it is linked with them. One that survives its links is told, as
 //! in Erlang: [`Event::LinkFailed`](crate::Event::LinkFailed) with the tag 0 is its supervisor's end, and it should end, too.
@@ -182,7 +186,8 @@ impl Child {
         Child { shutdown, ..self }
     }
 
-    /// Its name, under which each new process of it can be [found](Process::lookup). Default: none.
+    /// Its name, under which each new process of it can be [found](Process::lookup). It is taken from nobody: while
+    /// another process has it the child cannot be started, which counts as a failure. Default: none.
     ///
     /// ```no_run
     /// let child = lunatic::Child::new("job", 7, |number: u32| println!("{number}")).named("job");
@@ -286,7 +291,8 @@ impl Supervisor {
         self
     }
 
-    /// Starts it, linked with the caller, and waits until its first children are started.
+    /// Starts it, linked with the caller, and waits until its first children are started. When the caller ends, it ends its
+    /// children and itself.
     ///
     /// # Errors
     /// Those of [`Process::spawn`], and [`Error::Ended`] if a child cannot be started. The caller dies then, too, unless it
@@ -320,8 +326,9 @@ impl Supervisor {
 
     #[track_caller]
     fn start_by(self, spawn: Spawn<'_>) -> Result<SupervisorRef, Error> {
-        let supervisor =
-            SupervisorRef { process: spawn.link().start_with_mailbox(self, run::run)? };
+        let context = (self, Process::current());
+        let process = spawn.link().start_with_mailbox(context, run::run_for)?;
+        let supervisor = SupervisorRef { process };
         supervisor.children().map(|_| supervisor)
     }
 

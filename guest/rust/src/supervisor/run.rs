@@ -21,6 +21,9 @@ const FIRST_TAG: i64 = i64::MIN / 2;
 /// The tag of the links with children, of which the monitors tell all that matters.
 const LINK_TAG: i64 = FIRST_TAG - 1 + (1 << 61);
 
+/// The tag of the end of the process that has started the supervisor.
+const PARENT_TAG: i64 = LINK_TAG - 1;
+
 /// How long it waits when a process cannot be made, if there is no backoff.
 const NO_ROOM: Duration = Duration::from_millis(10);
 
@@ -50,6 +53,12 @@ struct Runner {
     /// When children were started again, within the period.
     restarts: VecDeque<Instant>,
     next_tag: i64,
+}
+
+/// The body of a supervisor that ends when the process ends which has started it.
+pub(super) fn run_for((supervisor, parent): (Supervisor, Process<()>), mailbox: Mailbox<Command>) {
+    parent.monitor_with_tag(PARENT_TAG);
+    run(supervisor, mailbox);
 }
 
 /// The body of a supervisor.
@@ -89,6 +98,9 @@ impl Runner {
         };
         match event {
             Ok(Event::Message(command)) => return self.obey(command),
+            Ok(Event::Ended(notice)) if notice.tag == PARENT_TAG => {
+                return self.parent_ended(&notice)
+            }
             Ok(Event::Ended(notice)) => self.ended(notice),
             Ok(Event::LinkFailed(notice)) if notice.tag == LINK_TAG => {}
             Ok(Event::LinkFailed(notice)) => {
@@ -103,6 +115,15 @@ impl Runner {
         }
         self.start_due();
         true
+    }
+
+    /// The process that has started it is gone: so it ends, too, well or not as that one.
+    fn parent_ended(&mut self, notice: &Notice) -> bool {
+        if !notice.reason.is_normal() {
+            self.give_up(&format!("the process that has started it has failed: {notice}"));
+        }
+        self.end_all();
+        false
     }
 
     fn obey(&mut self, command: Command) -> bool {
@@ -159,6 +180,10 @@ impl Runner {
         let member = &mut self.members[at];
         member.due = None;
         let child = &member.child;
+        // Told in time, most often: then nothing has to be started in vain.
+        if let Some(other) = child.name.as_deref().and_then(abi::registry_get) {
+            return Err(taken(child, Some(other)));
+        }
         let config = child.config.as_ref().map_or(Ok(abi::OWN_CONFIG), ProcessConfig::id);
         let config = config.map_err(|error| error.to_string())?;
         abi::message_create(CONTEXT_TAG, child.context.len());
@@ -168,8 +193,11 @@ impl Runner {
         }
         let start = Start { routine: child.routine, config, link: LINK_TAG, monitor: tag };
         let process = abi::spawn(start).inspect_err(|_| codec::discard())?;
-        if let Some(name) = &child.name {
-            abi::registry_put(name, process);
+        let named = child.name.as_deref().map(|name| abi::registry_put_if_free(name, process));
+        if named == Some(false) {
+            let refused = taken(child, child.name.as_deref().and_then(abi::registry_get));
+            kill_and_wait(process, tag);
+            return Err(refused);
         }
         member.running = Some((process, tag));
         member.since = Some(Instant::now());
@@ -318,6 +346,13 @@ impl Member {
             usage: self.child.config.as_ref().map(ProcessConfig::usage),
         }
     }
+}
+
+/// Why a child cannot be started whose name somebody else has.
+fn taken(child: &Child, by: Option<u64>) -> String {
+    let name = child.name.as_deref().unwrap_or_default();
+    let by = by.map_or("another process".to_string(), |id| Process::<()>::from_id(id).to_string());
+    format!("the child {:?} is to have the name {name:?}, which process {by} has", child.id)
 }
 
 /// Whether this process has a right.

@@ -19,6 +19,8 @@ fn main() {
     backoff_in_a_group();
     killed_supervisors();
     failing_parents();
+    parents_that_end_well();
+    names_of_others();
 }
 
 // ---- what children do: they write to the log, which is the main process's mailbox ----
@@ -313,4 +315,83 @@ fn failing_parents() {
     );
     wait_until("they end", || !kept.is_alive());
     nothing_more();
+}
+
+fn parents_that_end_well() {
+    let parent = Process::spawn_with_mailbox((), |(), mailbox: Mailbox<()>| {
+        let children = vec![polite_child("kept", true), polite_child("last", true)];
+        start(Strategy::OneForOne, children).process().register("supervisor");
+        mailbox.receive();
+    });
+    lines(2);
+    wait_until("it is started", || Process::<()>::lookup("supervisor").is_some());
+    let supervisor = Process::<()>::lookup("supervisor").expect("just seen");
+    supervisor.monitor();
+    parent.unwrap().send(());
+    check_eq(
+        "a supervisor whose parent ends well ends its children in order, as in Erlang",
+        lines(2),
+        strings(&["last is asked", "kept is asked"]),
+    );
+    match Mailbox::<String>::own().next_timeout(LONG) {
+        Ok(Event::Ended(notice)) => {
+            check_eq("and itself", notice.process, supervisor);
+            check_eq("well", notice.reason, ExitReason::Code(0));
+        }
+        other => panic!("FAILED: its end is told: {other:?}"),
+    }
+    nothing_more();
+}
+
+fn names_of_others() {
+    let main = Process::<String>::current();
+    main.register("taken");
+    let supervisor = Supervisor::new(Strategy::OneForOne).intensity(u32::MAX, LONG);
+    let supervisor = supervisor.child(child("stolen")).start().unwrap();
+    check_eq("a child with a name", line(), "stolen starts".to_string());
+    let refused = supervisor.start_child(child("taken"));
+    check(
+        "a child whose name another process has is not started",
+        matches!(&refused, Err(lunatic::Error::Spawn { reason }) if reason.contains("\"taken\"")),
+    );
+    check_eq("and is no child", ids(&supervisor), strings(&["stolen"]));
+    check_eq("the name stays where it was", Process::lookup("taken"), Some(main));
+
+    let stolen = Process::<i32>::lookup("stolen").expect("it runs");
+    main.register("stolen");
+    stolen.send(1);
+    // So often, and more, it is tried again.
+    wait_until("it is tried again", || started_again(&supervisor) > 3);
+    check_eq("nor at a restart", Process::lookup("stolen"), Some(main));
+    check_eq("it waits for its name", supervisor.children().unwrap()[0].process, None);
+    nothing_more();
+    lunatic::unregister("stolen");
+    check_eq("and starts when that is free", line(), "stolen starts".to_string());
+    supervisor.stop().unwrap();
+
+    let low = Supervisor::new(Strategy::OneForAll).intensity(2, LONG).child(child("stolen"));
+    let root = Supervisor::new(Strategy::OneForOne)
+        .intensity(u32::MAX, LONG)
+        .backoff(Duration::from_millis(5), Duration::from_millis(20))
+        .child(Child::supervisor("low", low))
+        .start()
+        .unwrap();
+    check_eq("below another", line(), "stolen starts".to_string());
+    let stolen = Process::<i32>::lookup("stolen").expect("it runs");
+    main.register("stolen");
+    stolen.send(1);
+    wait_until("it gives up", || started_again(&root) > 0);
+    check(
+        "a name that stays taken is too many restarts",
+        root.children().unwrap()[0].last_end == Some(ExitReason::Code(1)),
+    );
+    lunatic::unregister("stolen");
+    lunatic::unregister("taken");
+    check_eq("which the next supervisor above mends", line(), "stolen starts".to_string());
+    root.stop().unwrap();
+    nothing_more();
+}
+
+fn started_again(supervisor: &SupervisorRef) -> u64 {
+    supervisor.children().unwrap()[0].restarts
 }
