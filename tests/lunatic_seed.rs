@@ -3,7 +3,11 @@
 
 mod support;
 
-use support::{Output, run_guest, run_wat, run_wat_with};
+use std::io::Read;
+use std::net::{Shutdown, TcpListener};
+
+use support::server::{Server, ask, ask_for_much};
+use support::{Output, guest, lunatic, run_guest, run_wat, run_wat_with};
 
 /// With one worker and with several.
 #[track_caller]
@@ -60,6 +64,97 @@ fn the_first_version_with_senders_runs_too() {
     });
 }
 
+/// An address that nobody uses, on a loopback address of its own: these guests cannot say what port the
+/// system gave them.
+fn address(host: &str) -> String {
+    TcpListener::bind((host, 0)).and_then(|it| it.local_addr()).expect("a port").to_string()
+}
+
+fn server(workers: &str, name: &str, args: &[&str]) -> Option<Server> {
+    let mut command = lunatic();
+    command.args(["run", "--allow-net", "--workers", workers]);
+    command.arg(guest(name)?).arg("--").args(args);
+    Some(Server::that_says_so(command))
+}
+
+#[test]
+fn a_server_of_version_0_3_0_serves() {
+    for (workers, host) in [("1", "127.83.0.1"), ("4", "127.83.0.2")] {
+        let Some(mut server) = server(workers, "seed_net_numbered", &[&address(host), "3"]) else {
+            return;
+        };
+        let connections = [server.connect(), server.connect(), server.connect()];
+        for (connection, text) in connections.iter().zip([&b"one"[..], b"two", b"three"]) {
+            ask(connection, text);
+        }
+        for connection in &connections {
+            ask(connection, &[7; 10_000]);
+            connection.shutdown(Shutdown::Write).expect("it is open");
+        }
+        // These guests never close a stream: it ends with their main process.
+        for mut connection in &connections {
+            assert_eq!(connection.read(&mut [0]).expect("it ends"), 0);
+        }
+        // 3 is WASI's number of "address in use".
+        assert_eq!(server.line(), "echoed 30011, again Some(3)");
+    }
+}
+
+#[test]
+fn listeners_and_streams_of_version_0_3_10_travel_and_close() {
+    for (workers, host) in [("1", "127.83.0.3"), ("4", "127.83.0.4")] {
+        let options = ["--allow-net", "--workers", workers];
+        let at = address(host);
+        let Some(output) = run_guest(&options, "seed_net_sided", &[&at], b"") else { return };
+        assert_eq!(
+            output.expect(0).stdout,
+            format!(
+                "again Some(Can't bind the socket)\ntalked 190\n\
+                 listed 6 ['o', 'n'] ['e', 't', 'w', 'o']\nlistening on {at}\n\
+                 nobody Some(Can't establish TCP connection)\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_server_of_version_0_3_10_serves_slow_and_large_ones_side_by_side() {
+    for (workers, host) in [("1", "127.83.0.5"), ("4", "127.83.0.6")] {
+        let Some(server) = server(workers, "seed_net_sided", &[&address(host), "serve"]) else {
+            return;
+        };
+        let idle = server.connect();
+        ask_for_much(server.connect());
+        ask(&idle, b"still here");
+        drop(idle);
+        // The listener alone.
+        server.wait_for_sockets(1);
+    }
+}
+
+#[test]
+fn without_the_right_nothing_listens_or_connects() {
+    let at = address("127.83.0.7");
+    let Some(output) = run_guest(&[], "seed_net_sided", &[&at], b"") else { return };
+    assert_eq!(
+        output.expect(0).stdout,
+        "bind Can't bind the socket\nconnect Some(Can't establish TCP connection)\n"
+    );
+    // 76 is WASI's number of "not capable".
+    let Some(output) = run_guest(&[], "seed_net_numbered", &[&at, "1"], b"") else { return };
+    assert_eq!(output.expect(0).stdout, "bind 76\n");
+    // A name costs a right of its own to be looked up.
+    let Some(output) = run_guest(&[], "seed_net_numbered", &["localhost:0", "1"], b"") else {
+        return;
+    };
+    assert_eq!(output.expect(0).stdout, "bind 76\n");
+    let options = ["--allow-net", "listen:localhost:0"];
+    let Some(output) = run_guest(&options, "seed_net_numbered", &["localhost:0", "0"], b"") else {
+        return;
+    };
+    assert_eq!(output.expect(0).stdout, "listening on localhost:0\nechoed 0, again None\n");
+}
+
 /// A module that imports all of both interfaces, with a table of functions: 0 and 4 are empty, 1
 /// takes nothing, 2 takes two numbers, 3 takes a large one.
 fn program(body: &str, child: &str) -> String {
@@ -91,6 +186,23 @@ fn program(body: &str, child: &str) -> String {
           (import "lunatic" "sender_deserialize" (func $sender_in (param i32) (result i32)))
           (import "lunatic" "receiver_serialize" (func $receiver_out (param i32) (result i32)))
           (import "lunatic" "receiver_deserialize" (func $receiver_in (param i32) (result i32)))
+          (import "lunatic" "tcp_bind_str" (func $bind_str (param i32 i32 i32) (result i32)))
+          (import "lunatic" "tcp_accept" (func $accept (param i32 i32) (result i32)))
+          (import "lunatic" "tcp_write_vectored"
+            (func $write (param i32 i32 i32 i32) (result i32)))
+          (import "lunatic" "tcp_read_vectored"
+            (func $read (param i32 i32 i32 i32) (result i32)))
+          (import "lunatic" "tcp_stream_serialize" (func $number (param i32) (result i64)))
+          (import "lunatic" "tcp_stream_deserialize" (func $of_number (param i64) (result i32)))
+          (import "lunatic" "tcp_bind" (func $bind (param i32 i32 i32 i32) (result i32)))
+          (import "lunatic" "tcp_connect" (func $connect (param i32 i32 i32 i32) (result i32)))
+          (import "lunatic" "tcp_flush" (func $flush (param i32) (result i32)))
+          (import "lunatic" "close_tcp_listener" (func $close_listener (param i32)))
+          (import "lunatic" "close_tcp_stream" (func $close_stream (param i32)))
+          (import "lunatic" "tcp_listener_serialize" (func $listener_out (param i32) (result i32)))
+          (import "lunatic" "tcp_listener_deserialize" (func $listener_in (param i32) (result i32)))
+          (import "lunatic" "tcp_stream_serialize" (func $stream_out (param i32) (result i32)))
+          (import "lunatic" "tcp_stream_deserialize" (func $stream_in (param i32) (result i32)))
           (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
           (memory (export "memory") 1)
           (table 5 funcref)
@@ -152,6 +264,47 @@ fn every_wrong_handle_and_pointer_is_a_fault_of_the_guest() {
              (drop (call $sender_in (i32.const 0)))",
             "no sender at 0",
         ),
+        ("(drop (call $accept (i32.const 0) (i32.const 0)))", "no TCP listener"),
+        ("(drop (call $accept (i32.const 0) (i32.const -3)))", "outside"),
+        ("(drop (call $write (i32.const 9) (i32.const 0) (i32.const 0) (i32.const 0)))", "no TCP"),
+        ("(drop (call $read (i32.const 9) (i32.const 0) (i32.const 0) (i32.const 0)))", "no TCP"),
+        ("(drop (call $read (i32.const 0) (i32.const 0) (i32.const 0) (i32.const -1)))", "outside"),
+        ("(drop (call $flush (i32.const 0)))", "no TCP stream"),
+        ("(call $close_listener (i32.const -1))", "no TCP listener"),
+        ("(call $close_stream (i32.const 0))", "no TCP stream"),
+        ("(drop (call $number (i32.const 0)))", "no TCP stream"),
+        ("(drop (call $of_number (i64.const 0)))", "knows no stream with number 0"),
+        ("(drop (call $of_number (i64.const -1)))", "knows no stream"),
+        (
+            "(drop (call $of_number (i64.extend_i32_u (call $open (i32.const 0)))))",
+            "knows no stream",
+        ),
+        ("(drop (call $listener_out (i32.const 0)))", "no TCP listener"),
+        ("(drop (call $listener_in (i32.const 0)))", "no TCP listener at 0"),
+        ("(drop (call $stream_out (i32.const 0)))", "no TCP stream"),
+        ("(drop (call $stream_in (i32.const 7)))", "no TCP stream at 7"),
+        ("(drop (call $bind (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0)))", "5 bytes"),
+        (
+            "(drop (call $bind (i32.const 0) (i32.const 4) (i32.const 65536) (i32.const 0)))",
+            "no port",
+        ),
+        ("(drop (call $bind (i32.const -1) (i32.const 4) (i32.const 0) (i32.const 0)))", "outside"),
+        ("(drop (call $bind (i32.const 0) (i32.const 4) (i32.const 0) (i32.const -1)))", "outside"),
+        (
+            "(drop (call $connect (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 0)))",
+            "3 bytes",
+        ),
+        (
+            "(drop (call $connect (i32.const 0) (i32.const 4) (i32.const 0) (i32.const -1)))",
+            "outside",
+        ),
+        ("(drop (call $bind_str (i32.const -1) (i32.const 4) (i32.const 0)))", "outside"),
+        ("(drop (call $bind_str (i32.const 0) (i32.const 0) (i32.const -1)))", "outside"),
+        (
+            "(i32.store (i32.const 0) (i32.const -1))
+             (drop (call $bind_str (i32.const 0) (i32.const 1) (i32.const 8)))",
+            "UTF-8",
+        ),
     ] {
         run_wat(&program(body, "")).expect(134).says(&["lunatic::", words]);
     }
@@ -203,6 +356,74 @@ fn a_number_in_a_message_is_a_channel_only_if_its_sender_knew_it() {
       (call $close (local.get $d))
       (call $put (local.get $i) (i32.const 1))";
     run_wat(&program(body, child)).expect(134).says(&["knows no channel"]);
+}
+
+/// A stream of the process with itself: `$c` is a handle of the one end, `$d` of the other.
+fn with_streams(body: &str) -> String {
+    let at = address("127.83.0.8");
+    let (_, port) = at.split_once(':').expect("a port");
+    format!(
+        "(i32.store (i32.const 0) (i32.const 0x0800537f))
+         (if (call $bind (i32.const 0) (i32.const 4) (i32.const {port}) (i32.const 8))
+           (then unreachable))
+         (if (call $connect (i32.const 0) (i32.const 4) (i32.const {port}) (i32.const 12))
+           (then unreachable))
+         (if (call $accept (i32.load (i32.const 8)) (i32.const 16)) (then unreachable))
+         (local.set $c (i32.load (i32.const 12)))
+         (local.set $d (i32.load (i32.const 16)))
+         {body}"
+    )
+}
+
+fn run_with_streams(body: &str, child: &str) -> Output {
+    run_wat_with(&["--allow-net"], &program(&with_streams(body), child))
+}
+
+#[test]
+fn a_stream_is_had_by_a_number_only_if_a_sender_has_told_of_it() {
+    // The number is told in a message, in which nothing else stands, and the child writes.
+    let body = "(local.set $i (call $open (i32.const 0)))
+      (call $put (local.get $i) (i32.wrap_i64 (call $number (local.get $d))))
+      (call $join (call $spawn (i32.const 2) (local.get $i) (i32.const 0)))
+      (if (call $read (local.get $c) (call $slice (i32.const 0)) (i32.const 1) (i32.const 4))
+        (then unreachable))
+      (call $exit (i32.add (i32.load (i32.const 4)) (i32.load (i32.const 64))))";
+    let child = "(drop (call $write
+      (call $of_number (i64.extend_i32_u (call $get (local.get $a))))
+      (call $slice (i32.const 33)) (i32.const 1) (i32.const 0)))";
+    run_with_streams(body, child).expect(37);
+    // As if by a guess: an argument that is the number less one.
+    let body = "(call $join (call $spawn (i32.const 2) (i32.const 0)
+      (i32.sub (i32.wrap_i64 (call $number (local.get $d))) (i32.const 1))))";
+    let child = "(drop (call $of_number
+      (i64.extend_i32_u (i32.add (local.get $b) (i32.const 1)))))";
+    run_with_streams(body, child).expect(0).says(&["knows no stream with number"]);
+}
+
+#[test]
+fn a_number_of_a_stream_is_always_the_same_and_leads_to_one_handle() {
+    let body = "(if (i64.ne (call $number (local.get $c)) (call $number (local.get $c)))
+        (then unreachable))
+      (if (i64.eq (call $number (local.get $c)) (call $number (local.get $d))) (then unreachable))
+      (if (i32.ne (call $of_number (call $number (local.get $c))) (local.get $c))
+        (then unreachable))
+      ;; A handle that was closed is not given again.
+      (local.set $i (i32.wrap_i64 (call $number (local.get $c))))
+      (call $close_stream (local.get $c))
+      (if (i32.eq (call $of_number (i64.extend_i32_u (local.get $i))) (local.get $c))
+        (then unreachable))
+      (call $put (local.get $i) (i32.const 0))";
+    run_with_streams(body, "").expect(134).says(&["knows no channel"]);
+}
+
+#[test]
+fn a_slice_outside_of_memory_costs_nothing_of_what_has_come() {
+    let body =
+        "(if (call $write (local.get $c) (call $slice (i32.const 5)) (i32.const 1) (i32.const 4))
+        (then unreachable))
+      (i32.store (i32.const 88) (i32.const -8)) (i32.store (i32.const 92) (i32.const 16))
+      (drop (call $read (local.get $d) (call $slice (i32.const 0)) (i32.const 2) (i32.const 4)))";
+    run_with_streams(body, "").expect(134).says(&["tcp_read_vectored", "outside"]);
 }
 
 #[test]

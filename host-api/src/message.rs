@@ -8,7 +8,7 @@ use lunatic_scheduler::channel::Channel;
 use lunatic_scheduler::{Envelope, Pid, Worker};
 
 use crate::api::seed::ends::End;
-use crate::api::seed::numbered::Both;
+use crate::api::seed::numbered::Known;
 use crate::exit::Cause;
 use crate::held;
 use crate::kept::Kept;
@@ -162,8 +162,8 @@ pub(crate) enum Resource {
     Sender(End),
     /// Of the seed era.
     Receiver(End),
-    /// Of the seed era: a channel whose number stands in the message.
-    Numbered(u32, Both),
+    /// Of the seed era: what a number means that stands in the message.
+    Numbered(u32, Known),
 }
 
 /// A channel on its way: counts as a reference until it arrives or is dropped.

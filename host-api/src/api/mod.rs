@@ -57,6 +57,9 @@ pub fn modules() -> Vec<&'static HostModule> {
         &seed::shared::MODULE,
         &seed::numbered::MODULE,
         &seed::sided::MODULE,
+        &seed::tcp::MODULE,
+        &seed::tcp::numbered::MODULE,
+        &seed::tcp::sided::MODULE,
         &wasi::MODULE,
         &wasi::unstable::MODULE,
     ]

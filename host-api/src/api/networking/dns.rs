@@ -9,7 +9,7 @@ use crate::memory::Ptr;
 use crate::net::{Addresses, Failure, Lookups, Pending};
 
 /// The longest name that is looked up: that of a host has at most 253 bytes.
-const NAME_BYTES_MAX: u32 = 512;
+pub(in crate::api) const NAME_BYTES_MAX: u32 = 512;
 
 host_functions! {
     /// Sockets. Ids belong to one process; what is not dropped is closed when it ends. A function
@@ -90,13 +90,13 @@ fn resolve_name(
 }
 
 /// Why there are no addresses.
-pub(super) enum LookupError {
+pub(in crate::api) enum LookupError {
     Failed(Failure),
     TimedOut(Failure),
 }
 
 /// The addresses of `HOST:PORT`; `None`: the process waits for them.
-pub(super) fn look_up(
+pub(in crate::api) fn look_up(
     call: &mut Call<'_, '_>,
     name: &str,
     timeout: u64,

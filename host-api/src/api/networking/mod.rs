@@ -23,13 +23,17 @@ use crate::ready::{Interest, Source, Standing, Tried};
 use crate::resources::Kind;
 
 /// Reductions of a system call that does not wait. About what it takes.
-const SYSTEM_CALL: i64 = 2_000;
+pub(super) const SYSTEM_CALL: i64 = 2_000;
 
 /// Bytes of a record of a list of buffers: an address and a length.
 const RECORD_BYTES: u32 = 8;
 
+/// As many buffers as one call looks at, as on the systems that guests are used to: a list may be as
+/// long as a memory, and say nothing.
+pub(super) const BUFFERS_MAX: u32 = 1024;
+
 /// How an operation has ended; `None` in its place: it goes on.
-pub(super) enum Ended<T> {
+pub(in crate::api) enum Ended<T> {
     Done(T),
     Failed(io::Error),
     TimedOut,
@@ -54,7 +58,7 @@ impl Call<'_, '_> {
     }
 
     /// Something of the process's that is shared.
-    fn shared<T>(&self, id: u64) -> Result<Arc<T>, Fault>
+    pub(in crate::api) fn shared<T>(&self, id: u64) -> Result<Arc<T>, Fault>
     where
         Arc<T>: Kind,
     {
@@ -100,7 +104,7 @@ impl Call<'_, '_> {
     }
 
     /// Tries until it is done, fails, or the time has passed; `None`: the process waits.
-    fn until_done<T>(
+    pub(in crate::api) fn until_done<T>(
         &mut self,
         timeout: u64,
         (object, source): (&impl AsFd, &Arc<Source>),
@@ -193,7 +197,7 @@ fn array<const N: usize>(memory: &GuestMemory<'_>, at: Ptr) -> Result<[u8; N], F
     Ok(bytes.try_into().expect("as many as were asked for"))
 }
 
-/// Copies a list of buffers together, as far as there is room.
+/// Copies a list of buffers together, as far as there is room; of its first [`BUFFERS_MAX`].
 fn gather(
     memory: &GuestMemory<'_>,
     (list, count): (Ptr, u32),
@@ -201,8 +205,9 @@ fn gather(
 ) -> Result<usize, Fault> {
     let len = count.checked_mul(RECORD_BYTES);
     let len = len.ok_or_else(|| Fault::new(format!("a list of {count} buffers")))?;
+    let records = memory.slice(list, len)?.chunks_exact(RECORD_BYTES as usize);
     let mut done = 0;
-    for record in memory.slice(list, len)?.chunks_exact(RECORD_BYTES as usize) {
+    for record in records.take(BUFFERS_MAX as usize) {
         let word = |at: usize| {
             u32::from_le_bytes(record[at..at + 4].try_into().expect("four bytes of eight"))
         };

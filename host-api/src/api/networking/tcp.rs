@@ -215,12 +215,18 @@ pub(super) fn bind(
 ) -> Result<Result<Listener, Failure>, Fault> {
     call.memory.slice_mut(to, 8)?;
     let address = at.read(&call.memory)?;
-    if let Err(failure) = may_listen(call, address) {
-        return Ok(Err(failure));
-    }
+    Ok(listen(call, address))
+}
+
+/// The same at an address that is known.
+pub(in crate::api) fn listen(
+    call: &mut Call<'_, '_>,
+    address: SocketAddr,
+) -> Result<Listener, Failure> {
+    may_listen(call, address)?;
     call.state.charge(SYSTEM_CALL);
     let tried = || format!("cannot listen on {address}");
-    Ok(Listener::bind(address).map_err(|error| Failure::io(tried(), &error)))
+    Listener::bind(address).map_err(|error| Failure::io(tried(), &error))
 }
 
 /// Whether the process may listen there, or why not.
@@ -257,7 +263,7 @@ fn accept(
 }
 
 /// The next connection of a listener. Without room for an open file it takes a pause before it says so.
-fn accept_socket(
+pub(in crate::api) fn accept_socket(
     call: &mut Call<'_, '_>,
     listener: &Arc<Listener>,
     timeout: u64,
@@ -338,7 +344,7 @@ fn connect(
 
 /// A connection to an address, or the rule that forbids it.
 #[allow(clippy::type_complexity, reason = "not yet, a fault, refused, or how it ended")]
-pub(super) fn connect_to(
+pub(in crate::api) fn connect_to(
     call: &mut Call<'_, '_>,
     address: SocketAddr,
     timeout: u64,
@@ -380,15 +386,24 @@ fn write(
 ) -> Result<Option<u32>, Fault> {
     call.memory.slice_mut(count, 8)?;
     let stream = call.shared::<TcpStream>(id)?;
+    let ended = write_some(call, &stream, buffers)?;
+    ended.map(|ended| call.answer(count, "cannot write to a stream", ended)).transpose()
+}
+
+/// Writes what there is room for of a list of buffers; how many bytes.
+pub(in crate::api) fn write_some(
+    call: &mut Call<'_, '_>,
+    stream: &TcpStream,
+    buffers: (Ptr, u32),
+) -> Result<Option<Ended<usize>>, Fault> {
     call.state.charge(SYSTEM_CALL);
     let (timeout, place) = (stream.timeouts.write.get(), (&**stream, &stream.source));
-    let ended = call.until_done(timeout, place, Interest::Write, |call| {
+    call.until_done(timeout, place, Interest::Write, |call| {
         with_scratch(|scratch| {
             let len = gather(&call.memory, buffers, scratch)?;
             Ok(stream.send(&scratch[..len]).map_err(Into::into))
         })
-    })?;
-    ended.map(|ended| call.answer(count, "cannot write to a stream", ended)).transpose()
+    })
 }
 
 fn read(

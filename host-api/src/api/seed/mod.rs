@@ -3,7 +3,8 @@
 //!
 //! - `numbered.rs`: 0.3.0, the README's `Channel::new(0)` and `Process::spawn((…), child)`;
 //! - `sided.rs`: 0.3.4 to 0.3.10, with senders, receivers and contexts;
-//! - `shared.rs`: what both have.
+//! - `shared.rs`: what both have;
+//! - `tcp/`: the sockets of both.
 //!
 //! These guests name a function by its place in their table, and their children begin with that
 //! function. `ends.rs` counts who could still send and receive, `state.rs` is what a process has.
@@ -13,6 +14,7 @@ pub(crate) mod numbered;
 pub(crate) mod shared;
 pub(crate) mod sided;
 pub(crate) mod state;
+pub(crate) mod tcp;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -112,7 +114,7 @@ fn join_child(call: &mut Call<'_, '_>, number: u32) -> Poll<Result<bool, Fault>>
 fn write_message(
     call: &mut Call<'_, '_>,
     bytes: &[u8],
-    resources: Vec<Option<Resource>>,
+    resources: Vec<Resource>,
 ) -> Result<Mail, Fault> {
     let limit = call.state.config.message_bytes_max;
     if bytes.len() > limit {
@@ -123,9 +125,7 @@ fn write_message(
     }
     let mut mail = Message::envelope(call.worker);
     mail.data.append(bytes)?;
-    if !resources.is_empty() {
-        *mail.resources() = resources;
-    }
+    resources.into_iter().for_each(|resource| mail.attach(resource));
     Ok(mail)
 }
 

@@ -1,13 +1,15 @@
-//! `lunatic` of crate 0.3.0: channels are numbers, which travel inside of messages as plain data.
+//! `lunatic` of crate 0.3.0: channels, and TCP streams (`tcp/numbered.rs`), are numbers, which travel
+//! inside of messages as plain data.
 //!
 //! The old runtime kept one table for all processes, so any number that was guessed found a channel.
-//! Here each process has a table of the channels it knows. It learns numbers as its author means it
-//! to: when it opens a channel, is spawned with the number, or receives a message in which the
-//! number stands and whose sender knew it. For that each message is searched for the sender's
-//! numbers. They are spread over all 32 bits, so that other data hardly ever looks like one; if it
-//! does, the receiver knows a channel more that the sender could have told it of anyway.
+//! Here each process has a table of those it knows. It learns numbers as its author means it to: when
+//! it opens a channel, is spawned with the number, or receives a message in which the number stands
+//! and whose sender knew it. For that each message is searched for the sender's numbers. They are
+//! spread over all 32 bits, so that other data hardly ever looks like one; if it does, the receiver
+//! knows a channel more that the sender could have told it of anyway.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
@@ -17,6 +19,8 @@ use super::{join_child, receive, replace_current, slices, spawn_child, write_mes
 use crate::bind::{Call, Fault, host_functions};
 use crate::memory::Ptr;
 use crate::message::{Mail, Resource};
+use crate::net::TcpStream;
+use crate::node::NodeInner;
 
 /// Bits of the mask of a process's numbers.
 const MASK_BITS: u32 = 1024;
@@ -24,42 +28,98 @@ const MASK_BITS: u32 = 1024;
 /// Bytes of a message that cost a reduction to search.
 const SEARCHED_BYTES: usize = 4;
 
-/// The channels that a process knows.
+/// The channels and streams that a process knows.
 #[derive(Default)]
 pub(crate) struct Numbered {
-    known: HashMap<u32, Both>,
+    known: HashMap<u32, Known>,
+    /// The numbers of the process's own streams that have one, by their handles.
+    of_streams: HashMap<u32, u32>,
     /// Which numbers may be known, by their upper bits: most of a message is passed over by this.
     mask: [u64; MASK_BITS as usize / 64],
 }
 
-/// Both ends of a channel.
+/// What a number means.
 #[derive(Debug)]
-pub(crate) struct Both {
-    sender: End,
-    receiver: End,
+pub(crate) enum Known {
+    /// Both ends of a channel.
+    Channel { sender: End, receiver: End },
+    /// A stream, and the handle that this process has of it, if it has asked for one.
+    Stream { stream: Arc<TcpStream>, handle: Option<u32> },
 }
 
-impl Both {
+impl Known {
+    /// The same for another process.
     fn another(&self) -> Self {
-        Self { sender: self.sender.another(), receiver: self.receiver.another() }
+        match self {
+            Self::Channel { sender, receiver } => {
+                Self::Channel { sender: sender.another(), receiver: receiver.another() }
+            }
+            Self::Stream { stream, .. } => {
+                Self::Stream { stream: Arc::clone(stream), handle: None }
+            }
+        }
     }
 }
 
 impl Numbered {
-    fn get(&self, number: u32) -> Result<&Both, Fault> {
-        self.known
-            .get(&number)
-            .ok_or_else(|| Fault::new(format!("the process knows no channel with number {number}")))
+    /// Both ends of the channel with this number.
+    fn channel(&self, number: u32) -> Result<(&End, &End), Fault> {
+        match self.known.get(&number) {
+            Some(Known::Channel { sender, receiver }) => Ok((sender, receiver)),
+            _ => Err(Fault::new(format!("the process knows no channel with number {number}"))),
+        }
     }
 
-    /// Notes a channel, unless it is known.
-    fn add(&mut self, number: u32, both: Both, max: usize) -> Result<(), Fault> {
+    /// What this number means; `None`: the process was not told of it.
+    pub(super) fn known(&self, number: u32) -> Option<&Known> {
+        self.known.get(&number)
+    }
+
+    /// A number that means nothing yet, to this process.
+    fn new_number(&self, node: &NodeInner) -> u32 {
+        // A permutation of all numbers, so that none comes twice within four billion.
+        let spread = || node.channel_numbers.fetch_add(1, Ordering::Relaxed).wrapping_mul(SPREAD);
+        let mut number = spread();
+        while self.known.contains_key(&number) || number == 0 {
+            number = spread();
+        }
+        number
+    }
+
+    /// The number of one of the process's streams: always the same.
+    pub(super) fn number_of_stream(
+        &mut self,
+        handle: u32,
+        stream: Arc<TcpStream>,
+        node: &NodeInner,
+        max: usize,
+    ) -> Result<u32, Fault> {
+        if let Some(&number) = self.of_streams.get(&handle) {
+            return Ok(number);
+        }
+        let number = self.new_number(node);
+        self.add(number, Known::Stream { stream, handle: None }, max)?;
+        self.note_handle(number, handle);
+        Ok(number)
+    }
+
+    /// The process has got this handle of a stream that it knows.
+    pub(super) fn note_handle(&mut self, number: u32, handle: u32) {
+        if let Some(Known::Stream { handle: noted, .. }) = self.known.get_mut(&number) {
+            *noted = Some(handle);
+            self.of_streams.insert(handle, number);
+        }
+    }
+
+    /// Notes what a number means, unless it is known.
+    fn add(&mut self, number: u32, known: Known, max: usize) -> Result<(), Fault> {
         if self.known.len() >= max && !self.known.contains_key(&number) {
             return Err(Fault::new(format!(
-                "the process knows {max} channels, its limit; one more needs others closed"
+                "the process knows {max} channels and streams, its limit; one more needs others \
+                 closed"
             )));
         }
-        self.known.entry(number).or_insert(both);
+        self.known.entry(number).or_insert(known);
         let bit = number / (u32::MAX / MASK_BITS + 1);
         self.mask[bit as usize / 64] |= 1 << (bit % 64);
         Ok(())
@@ -70,20 +130,20 @@ impl Numbered {
         self.mask[bit as usize / 64] & 1 << (bit % 64) != 0
     }
 
-    /// The channels whose numbers stand in these bytes, wherever.
-    fn mentioned(&self, bytes: &[u8]) -> Vec<Option<Resource>> {
+    /// All whose numbers stand in these bytes, wherever.
+    fn mentioned(&self, bytes: &[u8]) -> Vec<Resource> {
         let mut found = HashMap::new();
         if !self.known.is_empty() {
             for window in bytes.windows(4) {
                 let number = u32::from_le_bytes(window.try_into().expect("four bytes"));
                 if self.may_know(number)
-                    && let Some(both) = self.known.get(&number)
+                    && let Some(known) = self.known.get(&number)
                 {
-                    found.entry(number).or_insert_with(|| both.another());
+                    found.entry(number).or_insert_with(|| known.another());
                 }
             }
         }
-        found.into_iter().map(|(number, both)| Some(Resource::Numbered(number, both))).collect()
+        found.into_iter().map(|(number, known)| Resource::Numbered(number, known)).collect()
     }
 }
 
@@ -114,21 +174,16 @@ host_functions! {
         let max = call.state.config.resources_max;
         let node = call.state.node;
         let numbered = &mut call.state.seed.get_or_insert_default().numbered;
-        // A permutation of all numbers, so that none comes twice within four billion.
-        let spread = || node.channel_numbers.fetch_add(1, Ordering::Relaxed).wrapping_mul(SPREAD);
-        let mut number = spread();
-        while numbered.known.contains_key(&number) || number == 0 {
-            number = spread();
-        }
+        let number = numbered.new_number(node.get());
         let (sender, receiver) = End::pair(bound, node);
-        numbered.add(number, Both { sender, receiver }, max)?;
+        numbered.add(number, Known::Channel { sender, receiver }, max)?;
         Ok(number)
     }
 
     /// Forgets a channel; others may know it still. Traps if it is unknown.
     fn channel_close(call, channel: u32) -> Result<(), Fault> {
         let numbered = &mut call.state.seed.get_or_insert_default().numbered;
-        numbered.get(channel)?;
+        numbered.channel(channel)?;
         numbered.known.remove(&channel);
         Ok(())
     }
@@ -139,14 +194,14 @@ host_functions! {
         call, channel: u32, slices_ptr: Ptr, slices_len: u32,
     ) -> Poll<Result<(), Fault>> {
         let message = |call: &mut Call<'_, '_>| written(call, slices_ptr, slices_len);
-        let sender = |seed: &Seed| Ok(seed.numbered.get(channel)?.sender.channel());
+        let sender = |seed: &Seed| Ok(seed.numbered.channel(channel)?.0.channel());
         super::send(call, sender, message).map_ok(|_| ())
     }
 
     /// Waits for a message and keeps it for `channel_receive`. Answers its length. Channels whose
     /// numbers stand in it, and which its sender knew, are known now.
     fn channel_receive_prepare(call, channel: u32) -> Poll<Result<u32, Fault>> {
-        let receiver = |seed: &Seed| Ok(seed.numbered.get(channel)?.receiver.channel());
+        let receiver = |seed: &Seed| Ok(seed.numbered.channel(channel)?.1.channel());
         receive(call, receiver).map(|received| {
             let len = received?.unwrap_or(0);
             learn(call)?;
@@ -181,8 +236,8 @@ fn known_of(call: &Call<'_, '_>, numbers: &[u32]) -> Result<Seed, Fault> {
     let mut seed = Seed::default();
     let Some(own) = call.state.seed.as_deref() else { return Ok(seed) };
     for &number in numbers {
-        if let Some(both) = own.numbered.known.get(&number) {
-            seed.numbered.add(number, both.another(), call.state.config.resources_max)?;
+        if let Some(known) = own.numbered.known.get(&number) {
+            seed.numbered.add(number, known.another(), call.state.config.resources_max)?;
         }
     }
     Ok(seed)
@@ -207,15 +262,15 @@ fn written(call: &mut Call<'_, '_>, at: Ptr, count: u32) -> Result<Mail, Fault> 
     write_message(call, &bytes, resources)
 }
 
-/// Takes the channels out of the current message.
+/// Takes what its numbers mean out of the current message.
 fn learn(call: &mut Call<'_, '_>) -> Result<(), Fault> {
-    let mail = call.state.scratch.as_deref_mut();
-    let resources = mail.map(|mail| std::mem::take(mail.resources())).unwrap_or_default();
+    let Some(mail) = call.state.scratch.as_deref_mut() else { return Ok(()) };
     let max = call.state.config.resources_max;
     let numbered = &mut call.state.seed.get_or_insert_default().numbered;
-    for resource in resources.into_iter().flatten() {
-        if let Resource::Numbered(number, both) = resource {
-            numbered.add(number, both, max)?;
+    for at in 0..mail.resource_count() as u64 {
+        if let Some(Resource::Numbered(number, known)) = mail.resource_at(at).and_then(Option::take)
+        {
+            numbered.add(number, known, max)?;
         }
     }
     Ok(())

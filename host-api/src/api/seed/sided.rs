@@ -139,7 +139,7 @@ host_functions! {
     fn sender_serialize(call, sender: u32) -> Result<u32, Fault> {
         let seed = call.state.seed.get_or_insert_default();
         let sender = seed.senders.get(sender)?.another();
-        attach(seed, Resource::Sender(sender))
+        attach(call, Resource::Sender(sender))
     }
 
     /// Takes a sender from the last message. Traps if there is none at this place.
@@ -157,7 +157,7 @@ host_functions! {
     fn receiver_serialize(call, receiver: u32) -> Result<u32, Fault> {
         let seed = call.state.seed.get_or_insert_default();
         let receiver = seed.receivers.get(receiver)?.another();
-        attach(seed, Resource::Receiver(receiver))
+        attach(call, Resource::Receiver(receiver))
     }
 
     /// Takes a receiver from the last message. Traps if there is none at this place.
@@ -187,15 +187,18 @@ fn receive_context(call: &mut Call<'_, '_>) -> Option<u32> {
     Some(current_len(call))
 }
 
-fn attach(seed: &mut Seed, resource: Resource) -> Result<u32, Fault> {
+/// Attaches something to the next message; its place there.
+pub(super) fn attach(call: &mut Call<'_, '_>, resource: Resource) -> Result<u32, Fault> {
+    let seed = call.state.seed.get_or_insert_default();
     if seed.pending.len() >= RESOURCES_MAX {
         return Err(Fault::new(format!("a message carries at most {RESOURCES_MAX} resources")));
     }
-    seed.pending.push(Some(resource));
+    seed.pending.push(resource);
     Ok(seed.pending.len() as u32 - 1)
 }
 
-fn take(call: &mut Call<'_, '_>, place: u32) -> Option<Resource> {
+/// Takes what was attached at this place out of the last message.
+pub(super) fn take(call: &mut Call<'_, '_>, place: u32) -> Option<Resource> {
     let mail = call.state.scratch.as_deref_mut()?;
     mail.resource_at(u64::from(place))?.take()
 }

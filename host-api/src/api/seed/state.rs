@@ -21,7 +21,7 @@ pub(crate) struct Seed {
     pub(super) numbered: Numbered,
     pub(super) children: Table<Child>,
     /// What the next message will carry.
-    pub(super) pending: Vec<Option<Resource>>,
+    pub(super) pending: Vec<Resource>,
     /// What the process was spawned with: the first message of receiver 0.
     pub(super) context: Option<Mail>,
     /// What a child will be born with whose spawn has to be tried again.
