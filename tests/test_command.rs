@@ -145,6 +145,25 @@ fn panics_are_judged_without_capture_too() {
     let output = test(&tests, &["--nocapture"]).expect(0);
     assert!(output.stderr.contains("hello from a test"), "{output:#?}");
     assert!(output.stderr.contains("the old message"), "{output:#?}");
+    // What was printed is not printed again among the failures.
+    let output = test(&[("#panic_new#a", "(call $panic_old)")], &["--nocapture"]).expect(101);
+    assert_eq!(output.stderr.matches("the old message").count(), 1, "{output:#?}");
+    assert_prints(&output, &["---- a stdout ----\nnote: panic did not contain expected string\n"]);
+}
+
+#[test]
+fn ignored_tests_stand_between_the_others() {
+    let tests = [("a", ""), ("#ignore_#panic_#b", ""), ("c", ""), ("#ignore_d", "")];
+    let output = test(&tests, &["--test-threads", "1"]).expect_quiet_success();
+    assert_prints(
+        &output,
+        &["test a ... ok\ntest b ... ignored\ntest c ... ok\ntest d ... ignored\n"],
+    );
+    // One that runs after all is told of as what it is.
+    assert_prints(
+        &test(&tests, &["--ignored"]).expect(101),
+        &["test b - should panic ... FAILED\n", "test d ... ok\n"],
+    );
 }
 
 #[test]
@@ -180,11 +199,9 @@ fn names_are_listed_for_people_and_for_programs() {
 
 #[test]
 fn a_terse_report_is_a_character_a_test() {
-    let output = test(&[("a", ""), ("#ignore_b", ""), ("c", "unreachable")], &["-q"]).expect(101);
-    let line = output.stdout.lines().nth(2).expect("the third line");
-    let mut characters: Vec<char> = line.chars().collect();
-    characters.sort_unstable();
-    assert_eq!(characters, ['.', 'F', 'i'], "{output:#?}");
+    let tests = [("a", ""), ("#ignore_b", ""), ("c", "unreachable"), ("d", "")];
+    let output = test(&tests, &["-q", "--test-threads", "1"]).expect(101);
+    assert_prints(&output, &["\nrunning 4 tests\n.i 2/4\nc --- FAILED\n.\n\nfailures:\n"]);
     let colored = test(&[("a", "")], &["--color", "always"]).expect(0);
     assert_prints(&colored, &["test a ... \x1b[32mok\x1b[m\n"]);
 }
@@ -195,7 +212,7 @@ fn output_of_tests_that_pass_is_shown_on_request() {
     let output = test(&tests, &["--show-output"]).expect_quiet_success();
     assert_prints(
         &output,
-        &["\nsuccesses:\n\n---- a stdout ----\nhello from a test\n\nsuccesses:\n    a\n    b\n"],
+        &["\nsuccesses:\n\n---- a stdout ----\nhello from a test\n\n\nsuccesses:\n    a\n    b\n"],
     );
 }
 
@@ -273,7 +290,7 @@ fn tests_of_our_own_crate_end_as_their_attributes_say() {
             "test attribute::panics - should panic ... ok\n",
             "test attribute::panics_with_a_text - should panic ... ok\n",
             "test attribute::is_ignored ... ignored\n",
-            "test attribute::inner::is_ignored_and_panics - should panic ... ignored\n",
+            "test attribute::inner::is_ignored_and_panics ... ignored\n",
             "---- attribute::fails stdout ----\nthis is shown\n",
             "Error: \"an error of its own\"\nnote: the test exited with code 1\n",
             "expected substring: \"something else\"",

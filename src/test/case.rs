@@ -36,7 +36,7 @@ impl Case {
         Some(Self { export: export.to_string(), name: name.to_string(), ignored, should_panic })
     }
 
-    /// As a line of results calls it.
+    /// As the line about its result calls it.
     pub(super) fn title(&self) -> String {
         match self.should_panic {
             Some(_) => format!("{} - should panic", self.name),

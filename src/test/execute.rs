@@ -37,8 +37,10 @@ pub(super) struct Tests<'a> {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) passed: bool,
-    /// What it printed, with what there is to say about its end.
-    pub(super) output: String,
+    /// What it printed.
+    output: String,
+    /// What there is to say about its end.
+    notes: String,
 }
 
 /// What the threads that run tests tell the one that prints.
@@ -68,9 +70,6 @@ impl Tests<'_> {
     /// Runs what was selected; whether all passed.
     pub(super) fn run(mut self, selection: &Selection) -> io::Result<bool> {
         let mut report = Report::begin(selection, self.options)?;
-        for case in &selection.ignore {
-            report.ignored(case)?;
-        }
         // Where the program's streams would lead is where the uncaptured output of tests leads.
         self.config.stdio.stdin = Stdin::empty();
         let cases = &selection.run;
@@ -89,7 +88,7 @@ impl Tests<'_> {
                 });
             }
             drop(events);
-            self.watch(cases, incoming, &mut report)
+            self.watch(selection, incoming, &mut report)
         })?;
         report.end()
     }
@@ -97,12 +96,12 @@ impl Tests<'_> {
     /// Prints what happens until all is done. Without anybody who reads it, all is stopped.
     fn watch(
         &self,
-        cases: &[Case],
+        selection: &Selection,
         events: Receiver<Event>,
         report: &mut Report,
     ) -> io::Result<()> {
         let mut running = HashMap::new();
-        let result = self.print(cases, &events, report, &mut running);
+        let result = self.print(selection, &events, report, &mut running);
         // From here on no test begins.
         drop(events);
         running.values().filter_map(|test| test.stopper.as_ref()).for_each(Stopper::stop);
@@ -112,17 +111,23 @@ impl Tests<'_> {
     /// Prints what happens until all is done, and stops what takes too long.
     fn print(
         &self,
-        cases: &[Case],
+        selection: &Selection,
         events: &Receiver<Event>,
         report: &mut Report,
         running: &mut HashMap<usize, Running>,
     ) -> io::Result<()> {
+        let cases = &selection.run;
+        // Those that do not run are told of in their places between those that do.
+        let mut ignored = selection.ignore.iter().peekable();
         loop {
             let now = Instant::now();
             let next = running.values().filter_map(|test| self.next_look(test)).min();
             let wait = next.map_or(SLOW, |next| next.saturating_duration_since(now));
             match events.recv_timeout(wait) {
                 Ok(Event::Started(index, stopper)) => {
+                    while let Some(case) = ignored.next_if(|case| case.name < cases[index].name) {
+                        report.ignored(case)?;
+                    }
                     report.started(&cases[index])?;
                     let begun = Instant::now();
                     let test = Running { begun, stopper, mentioned: false, stopped: false };
@@ -140,7 +145,9 @@ impl Tests<'_> {
                         self.look(test, &cases[index], report)?;
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return ignored.try_for_each(|case| report.ignored(case));
+                }
             }
         }
     }
@@ -185,9 +192,9 @@ impl Tests<'_> {
             }
             Err(failure) => Err(failure.source.to_string()),
         };
-        let finished = judge(case, reason, &captured.unwrap_or_default());
-        if self.options.nocapture && case.should_panic.is_some() {
-            eprint!("{}", finished.output);
+        let mut finished = judge(case, reason, &captured.unwrap_or_default());
+        if self.options.nocapture {
+            eprint!("{}", std::mem::take(&mut finished.output));
         }
         let _ = events.send(Event::Finished(index, finished));
     }
@@ -230,7 +237,7 @@ fn judge(case: &Case, reason: Result<ExitReason, String>, captured: &Captured) -
         }
         (Some(expected), Ok(reason)) => judge_panic(expected, reason, &messages),
     };
-    let mut finished = Finished { passed, output };
+    let mut finished = Finished { passed, output, notes: String::new() };
     if let Some(note) = note {
         finished.note(&note);
     }
@@ -256,11 +263,19 @@ fn judge_panic(expected: &str, reason: &ExitReason, messages: &[&str]) -> (bool,
 
 impl Finished {
     fn note(&mut self, note: &str) {
-        if !self.output.is_empty() && !self.output.ends_with('\n') {
-            self.output.push('\n');
+        if !self.notes.is_empty() {
+            self.notes.push('\n');
         }
-        self.output.push_str(note);
-        self.output.push('\n');
+        self.notes.push_str(note);
+    }
+
+    /// All of it, as Rust's own harness has it: no line ends behind a note.
+    pub(super) fn into_text(self) -> String {
+        let mut text = self.output;
+        if !text.is_empty() && !text.ends_with('\n') && !self.notes.is_empty() {
+            text.push('\n');
+        }
+        text + &self.notes
     }
 }
 

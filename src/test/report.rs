@@ -26,8 +26,9 @@ pub(super) struct Report {
     names_first: bool,
     total: usize,
     filtered_out: usize,
-    /// Characters of terse results so far.
+    /// Terse results so far, and those of them in the current line.
     printed: usize,
+    column: usize,
     passed: Vec<(String, String)>,
     failed: Vec<(String, String)>,
     ignored: usize,
@@ -56,6 +57,7 @@ impl Report {
             total: selection.count(),
             filtered_out: selection.filtered_out,
             printed: 0,
+            column: 0,
             passed: Vec::new(),
             failed: Vec::new(),
             ignored: 0,
@@ -67,10 +69,12 @@ impl Report {
 
     pub(super) fn ignored(&mut self, case: &Case) -> io::Result<()> {
         self.ignored += 1;
+        // Nothing is expected of a test that does not run.
+        let title = &case.name;
         if self.names_first {
-            write!(self.out, "test {} ... ", case.title())?;
+            write!(self.out, "test {title} ... ")?;
         }
-        self.line(case, &Verdict::Ignored)
+        self.line(title, &Verdict::Ignored)
     }
 
     pub(super) fn started(&mut self, case: &Case) -> io::Result<()> {
@@ -83,9 +87,11 @@ impl Report {
 
     pub(super) fn finished(&mut self, case: &Case, finished: Finished) -> io::Result<()> {
         let verdict = if finished.passed { Verdict::Ok } else { Verdict::Failed };
-        self.line(case, &verdict)?;
+        // A terse report names those that failed, and only by name.
+        let title = if self.terse { case.name.clone() } else { case.title() };
+        self.line(&title, &verdict)?;
         let kept = if finished.passed { &mut self.passed } else { &mut self.failed };
-        kept.push((case.name.clone(), finished.output));
+        kept.push((case.name.clone(), finished.into_text()));
         Ok(())
     }
 
@@ -99,18 +105,9 @@ impl Report {
         self.out.flush()
     }
 
-    fn line(&mut self, case: &Case, verdict: &Verdict) -> io::Result<()> {
+    fn line(&mut self, title: &str, verdict: &Verdict) -> io::Result<()> {
         if self.terse {
-            let text = match verdict {
-                Verdict::Ok => ".".to_string(),
-                Verdict::Failed => self.color(RED, "F"),
-                Verdict::Ignored => self.color(YELLOW, "i"),
-            };
-            write!(self.out, "{text}")?;
-            self.printed += 1;
-            if self.printed.is_multiple_of(LINE) {
-                writeln!(self.out, " {}/{}", self.printed, self.total)?;
-            }
+            self.terse_result(title, verdict)?;
         } else {
             let text = match verdict {
                 Verdict::Ok => self.color(GREEN, "ok"),
@@ -120,10 +117,35 @@ impl Report {
             if self.names_first {
                 writeln!(self.out, "{text}")?;
             } else {
-                writeln!(self.out, "test {} ... {text}", case.title())?;
+                writeln!(self.out, "test {title} ... {text}")?;
             }
         }
         self.out.flush()
+    }
+
+    /// A character, or a line for a test that failed: who waits for the others sees which it is.
+    fn terse_result(&mut self, title: &str, verdict: &Verdict) -> io::Result<()> {
+        let character = match verdict {
+            Verdict::Ok => ".".to_string(),
+            Verdict::Ignored => self.color(YELLOW, "i"),
+            Verdict::Failed => {
+                if self.column > 0 {
+                    self.end_line()?;
+                }
+                self.printed += 1;
+                let failed = self.color(RED, "FAILED");
+                return writeln!(self.out, "{title} --- {failed}");
+            }
+        };
+        write!(self.out, "{character}")?;
+        self.printed += 1;
+        self.column += 1;
+        if self.column == LINE { self.end_line() } else { Ok(()) }
+    }
+
+    fn end_line(&mut self) -> io::Result<()> {
+        self.column = 0;
+        writeln!(self.out, " {}/{}", self.printed, self.total)
     }
 
     fn color(&self, color: &str, text: &str) -> String {
@@ -132,7 +154,7 @@ impl Report {
 
     /// The last words; whether all passed.
     pub(super) fn end(mut self) -> io::Result<bool> {
-        if self.terse && !self.printed.is_multiple_of(LINE) {
+        if self.column > 0 {
             writeln!(self.out)?;
         }
         if self.shows_output {
@@ -165,14 +187,14 @@ impl Report {
         let mut tests: Vec<_> = tests.iter().collect();
         tests.sort();
         writeln!(self.out, "\n{title}:")?;
-        for (name, output) in &tests {
-            if !output.is_empty() {
-                writeln!(self.out, "\n---- {name} stdout ----")?;
-                self.out.write_all(output.as_bytes())?;
-                if !output.ends_with('\n') {
-                    writeln!(self.out)?;
-                }
-            }
+        let mut printed = tests.iter().filter(|(_, output)| !output.is_empty()).peekable();
+        if printed.peek().is_some() {
+            writeln!(self.out)?;
+        }
+        for (name, output) in printed {
+            writeln!(self.out, "---- {name} stdout ----")?;
+            self.out.write_all(output.as_bytes())?;
+            writeln!(self.out)?;
         }
         writeln!(self.out, "\n{title}:")?;
         for (name, _) in &tests {
