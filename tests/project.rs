@@ -155,6 +155,19 @@ fn new_refuses_what_cargo_refuses() {
 }
 
 #[test]
+fn new_refuses_the_name_of_the_crate_that_a_project_depends_on() {
+    let place = temporary();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/rust");
+    for words in [&["lunatic"][..], &["other", "--name", "lunatic"]] {
+        let words = [&["new", "--lunatic-path", source], words].concat();
+        said(place.path(), &words).expect(1).says(&["depends on", "--name"]);
+    }
+    assert_eq!(fs::read_dir(place.path()).expect("it is there").count(), 0);
+    let words = ["new", "--lunatic-path", source, "lunatic", "--name", "other"];
+    said(place.path(), &words).expect(0);
+}
+
+#[test]
 fn new_takes_the_crate_from_where_it_is_said_to_be() {
     let place = temporary();
     said(place.path(), &["new", "a", "--lunatic-git", "file:///no/such"]).expect(0);

@@ -100,6 +100,19 @@ pub(crate) struct NewArguments {
     vcs: Option<String>,
 }
 
+/// Before anything is made: cargo would find out only when it compiles.
+fn check_name(arguments: &NewArguments, source: &Crate) -> anyhow::Result<()> {
+    let of_path = || arguments.path.file_name().and_then(|name| name.to_str());
+    let name = arguments.name.as_deref().or_else(of_path);
+    if name == Some("lunatic") && !matches!(source, Crate::Nowhere) {
+        bail!(
+            "it would have the name of the crate \"lunatic\" that it depends on, which cargo does \
+             not allow; --name gives it another"
+        );
+    }
+    Ok(())
+}
+
 /// Where the crate is.
 enum Crate {
     Path(PathBuf),
@@ -112,6 +125,7 @@ pub(crate) fn new(arguments: &NewArguments) -> Result<ExitCode, Failure> {
     let path = &arguments.path;
     let source = source(arguments).or_fail(Code::Project)?;
     let context = || format!("cannot make the project \"{}\"", path.display());
+    check_name(arguments, &source).with_context(context).or_fail(Code::Project)?;
     create(arguments).with_context(context).or_fail(Code::Project)?;
     fill(path, &source).with_context(context).or_fail(Code::Project)?;
     let place = path.display();
