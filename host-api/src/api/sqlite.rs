@@ -144,7 +144,7 @@ host_functions! {
         .map(|result| result?.map_err(|failure| trap("run the statement", &failure)))
     }
 
-    /// Closes a statement.
+    /// Closes a statement: its id means nothing from then on. Traps if it is unknown.
     fn sqlite3_finalize(call, statement_id: u64) -> Poll<Result<(), Fault>> {
         let closed = on_statement(call, statement_id, |database, statement, _| {
             database.finalize(statement.key);
