@@ -129,9 +129,10 @@ impl<P: Program> Shared<P> {
                 self.doze(tick, barrier, &seen, now);
                 continue;
             }
+            let deadline = self.deadline();
             let until = match idle_looks > LINGER_LOOKS {
                 true => NEVER,
-                false => (now + pause).min(self.deadline().max(now + GRACE)),
+                false => (now + pause).min(deadline.max(now + GRACE)),
             };
             let limit = (until != NEVER).then(|| self.epoch + Duration::from_nanos(until));
             // In a grace whoever asks for a look need not wait for long.
@@ -140,7 +141,9 @@ impl<P: Program> Shared<P> {
                 !tick.over.load(Ordering::Relaxed)
                     && (in_grace || !tick.alarm.is_asked())
                     && (until != NEVER || self.idle.sleepers() == self.workers())
-                    && self.deadline() >= until.min(now + pause)
+                    // What is due already was seen to. To look again at once would take the time from
+                    // the very worker that is to fire it.
+                    && self.deadline() >= deadline.min(until).min(now + pause)
             });
         }
     }
