@@ -287,6 +287,63 @@ fn nothing_of_the_dead_reaches_the_living() {
 }
 
 #[test]
+fn large_memories_of_the_dead_are_given_back_in_parts_and_come_back_clean() {
+    // Each of 2 to 66 MiB: counts the words that are not zero, fills it all and ends; the next one has
+    // another length.
+    let children = "
+      (func $dirty_words (param $at i32) (result i64) (local $count i64)
+        (loop $next
+          (if (i64.ne (i64.const 0) (i64.load (local.get $at)))
+            (then (local.set $count (i64.add (local.get $count) (i64.const 1)))))
+          (local.set $at (i32.add (local.get $at) (i32.const 1016)))
+          (br_if $next (i32.lt_u (local.get $at)
+            (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 8)))))
+        (local.get $count))
+      (func $large (param $main i64) (param $pages i32)
+        (if (i32.eq (memory.grow (local.get $pages)) (i32.const -1)) (then unreachable))
+        (call $send (local.get $main) (call $dirty_words (i32.const 4096)))
+        (memory.fill (i32.const 4096) (i32.const 0xa5)
+          (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 4096))))
+      (func $length (result i32)
+        (i32.add (i32.const 30) (i32.mul (i32.const 73)
+          (i32.and (i32.const 15) (i32.wrap_i64 (call $recv))))))
+      (func (export \"returns\") (param $main i64)
+        (call $large (local.get $main) (call $length)))
+      (func (export \"traps\") (param $main i64)
+        (call $large (local.get $main) (call $length)) unreachable)
+      (func (export \"waits\") (param $main i64)
+        (call $large (local.get $main) (call $length))
+        (call $send (local.get $main) (i64.const 0)) (call $sleep (i64.const -1)))";
+    let sum = "(local.set $sum (i64.add (local.get $sum) (call $recv)))";
+    let one = |name: &str, end: &str| {
+        format!(
+            "(local.set $to {}) (call $send (local.get $to) (i64.mul (local.get $i) (i64.const 7)))
+             {sum} {end} (call $join (local.get $to))",
+            spawn_with(name, "(call $self)")
+        )
+    };
+    let body = format!(
+        "(local $i i64) (local $sum i64) (local $to i64) {} (call $say (local.get $sum))",
+        times(
+            16,
+            &[
+                one("returns", ""),
+                one("waits", &format!("{sum} (call $kill (local.get $to))")),
+                one("traps", "")
+            ]
+            .concat()
+        )
+    );
+    for options in [
+        &["--workers=1"][..],
+        &["--workers=2", "--memory=dense"],
+        &["--workers=2", "--without-guard-marks"],
+    ] {
+        run_wat_with(options, &program(children, &body)).expect(0).prints(&[0]);
+    }
+}
+
+#[test]
 fn a_memory_of_a_gibibyte_works_beside_many_small_ones() {
     let children = r#"
       (func (export "small") (param i64)

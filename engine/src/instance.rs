@@ -19,6 +19,7 @@ use crate::abi::{FuncRef, NOWHERE, VmCtx};
 use crate::forms::MemoryForm;
 use crate::image::{Callable, Image, ImageInner};
 use crate::memory::{MemoryError, MemoryPool, MemorySlot, PAGE_BYTES};
+use crate::os;
 use crate::table::TableState;
 use crate::traps::{MachinePoint, RawBacktrace, walk};
 
@@ -99,6 +100,11 @@ pub struct Limits {
     /// Reductions of one slice, about one wasm instruction each.
     pub slice: i64,
 }
+
+/// Of a memory longer than this an end is shed first: longer than any slot whose pages are kept.
+const SHED_ABOVE_BYTES: usize = 4 << 20;
+/// What is shed in one go. By feel: some tenths of a millisecond, if all of it was touched.
+const SHED_BYTES: usize = 8 << 20;
 
 /// An instance could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -346,6 +352,26 @@ impl Instance {
         // SAFETY: the header lives as long as the instance.
         let header = unsafe { self.header.as_ref() };
         memory_of(self.vmctx(), header.memory_offset)
+    }
+
+    /// Before it is dropped, when its code runs no more: gives a part of a large memory back to the
+    /// system. True: there is more of it. All in one go would keep the thread for up to some tenths of
+    /// a second.
+    #[inline]
+    pub fn shed(&mut self) -> bool {
+        let (base, length) = self.memory();
+        length > SHED_ABOVE_BYTES && self.shed_end(base, length)
+    }
+
+    #[cold]
+    fn shed_end(&mut self, base: *mut u8, length: usize) -> bool {
+        let kept = length.saturating_sub(SHED_BYTES).max(SHED_ABOVE_BYTES);
+        // What lies beyond the length of a memory is zero, so it is as if that had never been.
+        os::discard(base as usize + kept..base as usize + length);
+        // SAFETY: the header lives as long as the instance.
+        let offset = unsafe { self.header.as_ref() }.memory_offset;
+        set_memory(self.vmctx(), offset, base, kept);
+        kept > SHED_ABOVE_BYTES
     }
 
     /// Addresses that compiled code may use by way of the memory without checking them: a fault at

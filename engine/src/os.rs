@@ -194,6 +194,17 @@ const REGIONS: usize = 16;
 /// Calls `visit` with the parts of `range` that may be other than zero: the pages that exist, in
 /// ascending order, or the whole range where the kernel cannot tell.
 pub(crate) fn for_each_present(range: Range<usize>, mut visit: impl FnMut(Range<usize>)) {
+    for_each_present_while(range, |present| {
+        visit(present);
+        true
+    });
+}
+
+/// The same until `visit` answers false; whether it never did.
+pub(crate) fn for_each_present_while(
+    range: Range<usize>,
+    mut visit: impl FnMut(Range<usize>) -> bool,
+) -> bool {
     let Some(pagemap) = pagemap() else {
         return visit(range);
     };
@@ -223,11 +234,15 @@ pub(crate) fn for_each_present(range: Range<usize>, mut visit: impl FnMut(Range<
         let Ok(found) = usize::try_from(found) else {
             return visit(from..range.end);
         };
-        for region in &regions[..found] {
-            visit(region.start as usize..(region.end as usize).min(range.end));
+        let mut present = regions[..found]
+            .iter()
+            .map(|region| region.start as usize..(region.end as usize).min(range.end));
+        if !present.all(&mut visit) {
+            return false;
         }
         from = arguments.walk_end as usize;
     }
+    true
 }
 
 /// Bytes of a range of addresses that take memory; all of it where the kernel cannot tell. Nothing

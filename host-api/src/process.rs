@@ -371,7 +371,9 @@ unsafe impl Program for ProcessState {
         let news = self.news.as_mut().is_some_and(|news| news.tell(worker, &self.node.ties));
         let channels = self.channels.close_some(worker, CLOSED_IN_ONE_GO);
         let resources = self.resources.drop_some(CLOSED_IN_ONE_GO);
-        if news || channels || resources { Settled::More } else { Settled::Done }
+        // The memory last: others have been told by then.
+        let more = news || channels || resources || self.instance.shed();
+        if more { Settled::More } else { Settled::Done }
     }
 }
 

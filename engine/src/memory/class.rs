@@ -152,14 +152,16 @@ fn reserve_both(slots: usize, slot_bytes: usize) -> Option<(usize, *mut Book)> {
 /// Zeroes the pages of a range that are there or, if they are many, gives them back.
 pub(super) fn clean(range: Range<usize>) {
     let mut present = 0;
-    os::for_each_present(range.clone(), |pages| {
+    let all_seen = os::for_each_present_while(range.clone(), |pages| {
         present += pages.len();
-        if present <= WARM_BYTES_MAX {
-            // SAFETY: the pages belong to the slot, which nobody uses any more.
-            unsafe { std::ptr::write_bytes(pages.start as *mut u8, 0, pages.len()) };
+        if present > WARM_BYTES_MAX {
+            return false;
         }
+        // SAFETY: the pages belong to the slot, which nobody uses any more.
+        unsafe { std::ptr::write_bytes(pages.start as *mut u8, 0, pages.len()) };
+        true
     });
-    if present > WARM_BYTES_MAX {
+    if !all_seen {
         os::discard(range);
     }
 }
