@@ -443,6 +443,15 @@ pub(crate) const ROWS: &[Row] = &[
         ]),
     ),
     bomb(
+        "bomb-delayed",
+        "the timer beside floods of 50,000 delayed messages, for {} ms (WAT)",
+        Guest::Wat(&[
+            include_str!("guests/timer.wat"),
+            include_str!("guests/bomb_delayed.wat"),
+            "(func $loops (result i64) (i64.const 4))",
+        ]),
+    ),
+    bomb(
         "bomb-sleepers",
         "the timer beside ten thousand others, for {} ms (WAT)",
         Guest::Wat(&[

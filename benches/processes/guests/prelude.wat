@@ -17,6 +17,7 @@
 (import "lunatic::message" "read_data" (func $read (param i32 i32) (result i32)))
 (import "lunatic::message" "send" (func $send_raw (param i64) (result i32)))
 (import "lunatic::message" "receive" (func $receive_raw (param i32 i32 i64) (result i32)))
+(import "lunatic::timer" "send_after" (func $send_after (param i64 i64) (result i64)))
 (import "lunatic::error" "drop" (func $drop_error (param i64)))
 (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
 (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
