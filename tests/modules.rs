@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{program, run_wat, run_wat_with, times};
+use support::{program, run_wat, run_wat_with, spawn, times};
 
 /// A guest that can compile the module of these bytes, which lie at 4096; `$compile` leaves the
 /// status, and the id is at 1024.
@@ -170,4 +170,52 @@ fn a_module_that_would_take_for_ever_is_refused() {
     let output = run_wat(&guest).expect_quiet_success();
     assert!(output.stdout.starts_with("1\n"), "{output:?}");
     assert!(output.stdout.contains("the limit is"), "{output:?}");
+}
+
+#[test]
+fn modules_come_and_go_under_a_fast_tick() {
+    // One child computes, another is killed wherever it is, among others that compute for ever. Signals
+    // come all the time, also while code is unloaded.
+    let compute = "(local $i i64) (local $h i64)
+        (loop $next
+          (local.set $h (i64.add (i64.mul (i64.xor (local.get $h) (local.get $i)) (i64.const 0x100000001b3))
+            (i64.rotl (local.get $h) (i64.const 9))))
+          (local.set $i (i64.add (local.get $i) (i64.const 1)))
+          (br_if $next (i64.lt_u (local.get $i) (i64.const 300000))))";
+    let plugin = wasm(&program(
+        &format!(
+            "(func (export \"child\") (param $main i64) {compute}
+               (call $send (local.get $main) (local.get $h)))
+             (func (export \"spins\") (param i64) (call $for_ever))"
+        ),
+        "",
+    ));
+    let items = "(data (i32.const 2064) \"spins\")
+        (func (export \"busy\") (call $for_ever))
+        (func $spawn_spinner (param $module i64) (result i64)
+          (call $argument (call $self))
+          (if (call $spawn_raw (i64.const 0) (i64.const -1) (local.get $module)
+                (i32.const 2064) (i32.const 5) (i32.const 256) (i32.const 17) (i32.const 288))
+            (then unreachable))
+          (i64.load (i32.const 288)))";
+    let body = format!(
+        "(local $module i64) (local $spinner i64) (local $first i64)
+         (drop {0}) (drop {0}) (drop {0})
+         {1}
+         (call $say (i64.const 1))",
+        spawn("busy"),
+        times(
+            100,
+            "(local.set $module (call $module))
+             (drop (call $spawn_child (local.get $module)))
+             (local.set $spinner (call $spawn_spinner (local.get $module)))
+             (call $drop_module (local.get $module))
+             (local.set $n (call $recv))
+             (if (i64.eqz (local.get $i)) (then (local.set $first (local.get $n))))
+             (if (i64.ne (local.get $n) (local.get $first)) (then unreachable))
+             (call $kill (local.get $spinner))"
+        )
+    );
+    let options = ["--workers", "4", "--tick-us", "100"];
+    run_wat_with(&options, &guest(&plugin, items, &body)).expect_quiet_success().prints(&[1]);
 }

@@ -6,7 +6,9 @@ mod support;
 
 use lunatic_scheduler::{Builder, End, Handle, Pid, Preemption, Process};
 use std::{
+    collections::BTreeSet,
     fs,
+    sync::Mutex,
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
     thread,
     time::{Duration, Instant},
@@ -15,6 +17,8 @@ use support::*;
 
 /// How often a worker was interrupted.
 static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+/// Which threads were.
+static INTERRUPTED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 /// How many processes compute.
 static COMPUTING: AtomicU32 = AtomicU32::new(0);
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -88,7 +92,8 @@ fn sleeps() -> bool {
 fn interrupts_after(workers: u32, busy: u32, event: impl FnOnce(&Handle<Native>, Pid)) {
     OVER.store(false, SeqCst);
     COMPUTING.store(0, SeqCst);
-    let interrupt = |_| {
+    let interrupt = |thread| {
+        INTERRUPTED.lock().unwrap().insert(thread);
         INTERRUPTS.fetch_add(1, SeqCst);
     };
     let preemption = Preemption { slice: Duration::from_millis(1), interrupt };
@@ -105,6 +110,12 @@ fn interrupts_after(workers: u32, busy: u32, event: impl FnOnce(&Handle<Native>,
     event(handle, computing[0].0);
     while INTERRUPTS.load(SeqCst) == before {
         thread::yield_now();
+    }
+    // Workers, and no others: host code that blocks is left alone.
+    for thread in std::mem::take(&mut *INTERRUPTED.lock().unwrap()) {
+        let name = fs::read_to_string(format!("/proc/self/task/{thread}/comm"));
+        let name = name.unwrap_or_else(|_| "lunatic-worker: has left".to_string());
+        assert!(name.starts_with("lunatic-worker"), "{name:?} was interrupted");
     }
     OVER.store(true, SeqCst);
     let ends: Vec<End> = computing.iter().map(|(_, end)| end.recv().unwrap()).collect();
