@@ -652,6 +652,88 @@ fn a_file_that_may_only_be_read_does_not_become_writable_next_door() {
     assert_eq!(answers, [PERM, PERM]);
 }
 
+/// Whichever way something is to go: it stays in one of two directories if the other may only be read.
+#[test]
+fn nothing_goes_between_directories_of_which_one_may_only_be_read() {
+    let (read, write) = (place(), place());
+    for place in [&read, &write] {
+        fs::write(place.path().join("file"), "text").expect("it can be written");
+        fs::create_dir(place.path().join("dir")).expect("it can be made");
+    }
+    let dirs = [
+        format!("{}::/read:ro", read.path().display()),
+        format!("{}::/write", write.path().display()),
+        // The same as the first, but all of it.
+        format!("{}::/all", read.path().display()),
+    ];
+    let dirs: Vec<&str> = dirs.iter().map(String::as_str).collect();
+    let calls = [
+        ("path_link 3 0 file 4 new", PERM),
+        ("path_link 4 0 file 3 new", PERM),
+        ("path_rename 3 file 4 new", PERM),
+        ("path_rename 4 file 3 new", PERM),
+        ("path_rename 3 dir 4 new", PERM),
+        ("path_rename 4 dir 3 new", PERM),
+        ("path_rename 4 file 3 file", PERM),
+        // What was opened keeps the rights of where it was opened, also next door to more.
+        ("path_open 3 0 dir 2 2 0", "0 6"),
+        ("path_open 5 0 dir 2 2 0", "0 7"),
+        ("path_open 6 0 new 1 66 0", PERM),
+        ("path_open 7 0 new 1 66 0", "0 8"),
+        ("path_rename 7 new 6 newer", PERM),
+        ("path_rename 6 new 7 newer", PERM),
+        ("path_link 6 0 new 7 newer", PERM),
+        ("path_open 6 0 new 0 2 0", "0 9"),
+        ("fd_filestat_set_size 9 0", PERM),
+        ("fd_renumber 9 8", "0"),
+        ("fd_filestat_set_size 8 0", PERM),
+        ("fd_filestat_set_times 8 0 0 4", PERM),
+        ("fd_write 8 x", BADF),
+        // Two that may be changed are as one.
+        ("path_link 4 0 file 5 new", "0"),
+        ("path_rename 5 dir 4 moved", "0"),
+    ];
+    let script: String = calls.iter().map(|(call, _)| format!("{call}\n")).collect();
+    let Some(answers) = answers(&dirs, &script) else { return };
+    let expected: Vec<&str> = calls.iter().map(|(_, answer)| *answer).collect();
+    assert_eq!(answers, expected);
+}
+
+#[test]
+fn a_directory_that_moves_while_it_is_open_leads_nowhere_new() {
+    let (outside, inside) = prison();
+    let other = place();
+    fs::write(other.path().join("theirs"), "theirs").expect("it can be written");
+    let dirs = [format!("{}::/", inside.display()), format!("{}::/other", other.path().display())];
+    let calls = [
+        ("path_open 3 0 dir/deep 2 2 0", "0 5"),
+        ("path_open 5 0 inner 1 66 0", "0 6"),
+        // Up, next door, and where its own link then leads.
+        ("path_rename 3 dir/deep 3 up_here", "0"),
+        ("cat 5 0 ../file", PERM),
+        ("path_rename 3 up_here 4 deep", "0"),
+        ("cat 5 0 ../theirs", PERM),
+        ("path_symlink ../theirs 5 up", "0"),
+        ("cat 5 1 up", PERM),
+        ("path_open 5 0 .. 2 2 0", PERM),
+        ("path_rename 5 inner 4 inner", "0"),
+        ("path_rename 5 ../theirs 5 mine", PERM),
+        ("cat 5 0 inner", NOENT),
+        // It goes on as what it is, also when it has no name any more.
+        ("path_open 5 0 new 1 66 0", "0 7"),
+        ("path_unlink_file 5 new", "0"),
+        ("path_unlink_file 5 up", "0"),
+        ("path_remove_directory 4 deep", "0"),
+        ("path_open 5 0 new 1 66 0", NOENT),
+        ("cat 5 0 ../theirs", PERM),
+    ];
+    let script: String = calls.iter().map(|(call, _)| format!("{call}\n")).collect();
+    let Some(answers) = answers(&[&dirs[0], &dirs[1]], &script) else { return };
+    let expected: Vec<&str> = calls.iter().map(|(_, answer)| *answer).collect();
+    assert_eq!(answers, expected);
+    assert_eq!(fs::read_dir(outside.path()).expect("it is there").count(), 2, "nothing was made");
+}
+
 #[test]
 fn what_the_user_may_not_the_guest_may_not() {
     let place = place();
