@@ -1,5 +1,6 @@
 //! Ways out that are none, and guests that want too much of everything: each is a program that tries,
-//! beside others that go on. (Paths are in `wasi_fs.rs`, configurations in `rights.rs`.)
+//! beside others that go on. (Paths are in `wasi_escape.rs`, names that
+//! change their meaning in `rebinding.rs`, configurations in `rights.rs`, what is denied in `denials.rs`.)
 
 mod support;
 

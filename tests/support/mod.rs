@@ -3,6 +3,7 @@
 //! There is one limit of time, far above anything a test needs: it only makes a hanging test end.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod calls;
 pub(crate) mod server;
 
 use std::ffi::OsStr;
