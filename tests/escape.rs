@@ -14,6 +14,19 @@ const IMPORTS: &str = r#"(module
     (func $tcp_connect (param i32 i32 i32 i32 i32 i64 i32) (result i32)))
   (import "lunatic::networking" "tcp_bind"
     (func $tcp_bind (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "lunatic::networking" "tcp_accept" (func $tcp_accept (param i64 i32 i32) (result i32)))
+  (import "lunatic::networking" "drop_tcp_listener" (func $drop_listener (param i64)))
+  (import "lunatic::networking" "clone_tcp_stream" (func $clone_stream (param i64) (result i64)))
+  (import "lunatic::networking" "clone_udp_socket" (func $clone_udp (param i64) (result i64)))
+  (import "lunatic::networking" "drop_dns_iterator" (func $drop_dns (param i64)))
+  (import "lunatic::networking" "tcp_local_addr" (func $local (param i64 i32) (result i32)))
+  (import "lunatic::process" "compile_module" (func $compile (param i32 i32 i32) (result i32)))
+  (import "lunatic::process" "drop_module" (func $drop_module (param i64)))
+  (import "lunatic::process" "drop_config" (func $drop_config (param i64)))
+  (import "lunatic::process" "config_get_max_memory" (func $memory (param i64) (result i64)))
+  (import "lunatic::timer" "send_after" (func $after (param i64 i64) (result i64)))
+  (import "lunatic::timer" "cancel_timer" (func $cancel (param i64) (result i32)))
+  (import "lunatic::error" "drop" (func $drop_error (param i64)))
   (import "lunatic::networking" "tcp_read" (func $tcp_read (param i64 i32 i32 i32) (result i32)))
   (import "lunatic::networking" "udp_bind"
     (func $udp_bind (param i32 i32 i32 i32 i32 i32) (result i32)))
@@ -202,6 +215,88 @@ fn numbers_of_others_mean_nothing() {
     );
     let output = run(&["--allow-net"], &items, &body).expect(0).prints(&[0, 0, 7]);
     assert_eq!(output.stderr.matches("trapped").count(), 3, "{output:#?}");
+}
+
+/// The main process has one of each kind; a child of its own for each call finds none of them, whatever
+/// number it tries, and the main process has all of them at the end.
+#[test]
+fn what_a_process_has_no_other_process_reaches_by_any_number() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = server.local_addr().expect("known").port();
+    let calls = [
+        ("channel::close", "(call $close (local.get 0))"),
+        ("channel::clone_handle", "(drop (call $clone_handle (local.get 0)))"),
+        ("channel::receive", "(drop (call $channel_receive (local.get 0) (i64.const 0)))"),
+        ("process::drop_config", "(call $drop_config (local.get 0))"),
+        ("process::config_get_max_memory", "(drop (call $memory (local.get 0)))"),
+        ("process::drop_module", "(call $drop_module (local.get 0))"),
+        ("networking::drop_tcp_listener", "(call $drop_listener (local.get 0))"),
+        (
+            "networking::tcp_accept",
+            "(drop (call $tcp_accept (local.get 0) (i32.const 600) (i32.const 608)))",
+        ),
+        ("networking::clone_tcp_stream", "(drop (call $clone_stream (local.get 0)))"),
+        ("networking::clone_udp_socket", "(drop (call $clone_udp (local.get 0)))"),
+        ("networking::drop_dns_iterator", "(call $drop_dns (local.get 0))"),
+        ("error::drop", "(call $drop_error (local.get 0))"),
+    ];
+    let numbers = [0i64, 1, 2, 3, 4, 5, 6, 7, 1 << 32, i64::MAX, i64::MIN];
+    for (name, call) in calls {
+        reaches_nothing(name, call, &numbers, port);
+    }
+}
+
+/// For each number a process of its own makes the call, and ends of it.
+#[track_caller]
+fn reaches_nothing(name: &str, call: &str, numbers: &[i64], port: u16) {
+    let module = "(module)";
+    let items = format!(
+        "{} (data (i32.const 8448) \"{module}\") (func (export \"call\") (param i64) {call})
+         (func (export \"timer\") (param i64)
+           (if (call $cancel (local.get 0)) (then (call $say (i64.const 666)))))",
+        data(&LOCALHOST)
+    );
+    let one = |export: &str, number: &i64| {
+        format!("(call $join {})", spawn_with(export, &format!("(i64.const {number})")))
+    };
+    let tries: String = numbers.iter().map(|n| one("call", n) + &one("timer", n)).collect();
+    let body = format!(
+        "(local $channel i64) (local $config i64) (local $module i64) (local $listener i64)
+         (local $stream i64) (local $udp i64) (local $dns i64) (local $error i64) (local $timer i64)
+         (local.set $channel (call $open (i64.const 1)))
+         (local.set $config (call $config))
+         (if (call $compile (i32.const 8448) (i32.const {}) (i32.const 288)) (then unreachable))
+         (local.set $module (i64.load (i32.const 288)))
+         (if (call $tcp_bind {} (i32.const 288)) (then unreachable))
+         (local.set $listener (i64.load (i32.const 288)))
+         (if (call $local (local.get $listener) (i32.const 288)) (then unreachable))
+         (local.set $dns (i64.load (i32.const 288)))
+         (if (call $udp_bind {} (i32.const 288)) (then unreachable))
+         (local.set $udp (i64.load (i32.const 288)))
+         (if (call $tcp_connect {} (i64.const 5000) (i32.const 288)) (then unreachable))
+         (local.set $stream (i64.load (i32.const 288)))
+         (if (i32.ne (call $tcp_bind {} (i32.const 288)) (i32.const 1)) (then unreachable))
+         (local.set $error (i64.load (i32.const 288)))
+         (call $create (i64.const 0) (i64.const 0))
+         (local.set $timer (call $after (call $self) (i64.const 3600000)))
+         {tries}
+         (call $say32 (call $cancel (local.get $timer)))
+         (call $drop_error (local.get $error)) (call $drop_dns (local.get $dns))
+         (call $say (call $clone_udp (local.get $udp)))
+         (call $say (call $clone_stream (local.get $stream)))
+         (call $drop_listener (local.get $listener)) (call $drop_module (local.get $module))
+         (call $drop_config (local.get $config)) (call $close (local.get $channel))",
+        module.len(),
+        address(&LOCALHOST, 0),
+        address(&LOCALHOST, 0),
+        address(&LOCALHOST, port),
+        address(&LOCALHOST, port),
+    );
+    let output = run(&["--allow-net"], &items, &body).expect(0);
+    let said = output.numbers();
+    assert_eq!((said.len(), said[0]), (3, 1), "{output:#?}");
+    let ended = output.stderr.matches(&format!("trapped: lunatic::{name}: ")).count();
+    assert_eq!(ended, numbers.len(), "each that calls {name} ends\n{output:#?}");
 }
 
 #[test]

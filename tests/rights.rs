@@ -168,10 +168,20 @@ fn a_child_gets_at_most_what_its_parent_has() {
 
 #[test]
 fn who_asks_precisely_is_told_what_it_cannot_have() {
-    let refused = [(0, 1 << 20), (1, 1000), (2, 5), (3, 100), (4, 4096), (5, 10)];
+    let refused = [
+        (0, 1 << 20, "memory"),
+        (1, 1000, "fuel"),
+        (2, 5, "children"),
+        (3, 100, "resources"),
+        (4, 4096, "message"),
+        (5, 10, "descriptors"),
+        (6, 64 << 10, "stack"),
+        (7, 20, "mailbox"),
+        (8, 8192, "mailbox-bytes"),
+    ];
     let body: String = refused
         .iter()
-        .map(|(limit, most)| {
+        .map(|(limit, most, _)| {
             let set = |value| {
                 format!(
                     "(call $try (call $set_limit (local.get $c) (i32.const {limit})
@@ -197,6 +207,9 @@ fn who_asks_precisely_is_told_what_it_cannot_have() {
             "--max-resources=100",
             "--max-message=4K",
             "--max-descriptors=10",
+            "--max-stack=64K",
+            "--max-mailbox=20",
+            "--max-mailbox-bytes=8K",
             "--deny=kill,names",
         ],
         "",
@@ -204,9 +217,7 @@ fn who_asks_precisely_is_told_what_it_cannot_have() {
     )
     .expect_quiet_success();
     let mut expected = String::new();
-    for ((_, most), name) in
-        refused.iter().zip(["memory", "fuel", "children", "resources", "message", "descriptors"])
-    {
+    for (_, most, name) in refused {
         let line = |asked: String| {
             format!(
                 "1\na configuration with max-{name} = {asked}: the process itself has {most}\n{most}\n"
