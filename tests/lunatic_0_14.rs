@@ -4,8 +4,9 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::{Output, Running, guest, lunatic, run, run_guest};
 
@@ -298,12 +299,23 @@ impl Client {
     }
 }
 
+/// Where nobody listens. None of those ports that the system gives to clients, of which other tests have
+/// many thousand: it could be taken before the server has it.
+fn free_address() -> String {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id() % 2_500 * 8 + ASKED.fetch_add(1, Ordering::Relaxed);
+        let address = format!("127.0.0.1:{}", 10_000 + number % 20_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
 /// Starts the web server; with its address.
 fn web_server(workers: &str) -> Option<(Running, String)> {
     let module = guest("old_http")?;
-    // A port of our own: bound, told, and free again when the server takes it.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr();
-    let address = port.expect("it is bound").to_string();
+    let address = free_address();
     let mut command = lunatic();
     let rule = format!("--allow-net=listen:{address}");
     command.args(["run", "--workers", workers, &rule]).arg(&module).arg("--").arg(&address);
