@@ -247,14 +247,19 @@ impl InstanceHeader {
         unsafe { &mut *self.tables.add(index as usize) }
     }
 
-    /// `table.grow`, within what all processes together may have; the old length.
+    /// `table.grow`, within what the process and all processes together may have; the old length.
     fn grow_table(&mut self, table: u32, delta: u32) -> Option<u32> {
         let before = self.table(table).heap_bytes();
         let more = self.table(table).heap_bytes_for(delta).saturating_sub(before);
+        let bytes = self.table_bytes.checked_add(more)?;
+        if bytes > self.table_bytes_max {
+            return None;
+        }
         self.take_room(more)?;
         let old = self.table(table).grow(delta);
-        if old.is_none() {
-            self.give_room(more);
+        match old {
+            Some(_) => self.table_bytes = bytes,
+            None => self.give_room(more),
         }
         old
     }

@@ -66,6 +66,10 @@ pub(crate) struct InstanceHeader {
     pub(crate) dropped: *mut u64,
     /// The module's tables, in the block's tail.
     pub(crate) tables: *mut TableState,
+    /// What the tables that have grown take, and may: as much as the linear memory may, so that a
+    /// limit of memory is one of memory.
+    pub(crate) table_bytes: u64,
+    pub(crate) table_bytes_max: u64,
     /// References to functions that the template has none for. Boxed: hardly any process has some.
     #[allow(clippy::box_collection, reason = "one word in every process instead of six")]
     pub(crate) funcrefs: Option<Box<HashMap<u32, Box<FuncRef>>>>,
@@ -95,7 +99,7 @@ const _: () = {
 /// Limits of one instance.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most bytes of linear memory.
+    /// Most bytes of linear memory; most bytes of tables, too.
     pub memory_bytes_max: usize,
     /// Reductions of one slice, about one wasm instruction each.
     pub slice: i64,
@@ -116,6 +120,17 @@ pub enum InstantiateError {
     MemoryLimit {
         /// Declared minimum.
         wanted: usize,
+        /// [`Limits::memory_bytes_max`].
+        limit: usize,
+    },
+    /// The module's tables are larger than the process's memory may be.
+    #[error(
+        "the module's tables take {bytes} bytes from the start, the limit of this process is {limit}, \
+         as for its memory; raise the limit"
+    )]
+    TableLimit {
+        /// Size of the instance's block.
+        bytes: usize,
         /// [`Limits::memory_bytes_max`].
         limit: usize,
     },
@@ -175,8 +190,12 @@ impl<'a> Prepared<'a> {
         }
         let charged = take_room(pool, plan.bytes_min)?;
         let mut new = Self { image, pool, limits, slot: None, charged, own_block: None };
-        new.own_block = (image.block_bytes() > block_bytes_max)
-            .then(|| heap_block(image.block_bytes()))
+        let bytes = image.block_bytes();
+        new.own_block = (bytes > block_bytes_max)
+            .then(|| match limits.memory_bytes_max {
+                limit if bytes > limit => Err(InstantiateError::TableLimit { bytes, limit }),
+                _ => heap_block(bytes),
+            })
             .transpose()?;
         new.slot = match image.form().memory {
             _ if plan.definition_offset == NOWHERE => None,
@@ -228,6 +247,8 @@ impl<'a> Prepared<'a> {
             reductions_done: 0,
             dropped: image.dropped_in(block),
             tables: image.tables_in(block),
+            table_bytes: 0,
+            table_bytes_max: self.limits.memory_bytes_max as u64,
             funcrefs: None,
             _padding: 0,
             exit_frame_pointer: 0,
