@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use lunatic_engine::text::shown;
 use lunatic_engine::{Cache, Compiler, CompilerOptions, Image, Module};
 use lunatic_host_api::{
     ExitReason, Node, NodeBuilder, Preempt, ProcessConfig, Stdio, functions, raise_open_files_limit,
@@ -116,7 +117,7 @@ fn check_entry(path: &Path, image: &Image) -> anyhow::Result<()> {
 }
 
 fn no_entry(path: &Path, image: &Image) -> anyhow::Error {
-    let mut names: Vec<&str> = image.function_names().take(5).collect();
+    let mut names: Vec<String> = image.function_names().take(5).map(shown).collect();
     names.sort_unstable();
     let exports = if names.is_empty() {
         "nothing".to_string()

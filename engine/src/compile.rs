@@ -32,6 +32,7 @@ use wasmer_types::{
 use crate::cache::{Cache, Key};
 use crate::forms::{Form, MemoryForm};
 use crate::meter::{self, Meter};
+use crate::text::shown;
 use crate::validate::{self, LoadError, LoadErrorKind};
 
 /// The stack of the thread that validates, translates and links. Address space only: untouched
@@ -375,7 +376,7 @@ fn translate_text(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
         let mut numbers = place.into_iter().flat_map(|place| place.rsplit(':'));
         let column = numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
         let line = numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
-        let message = printed.lines().next().unwrap_or("unreadable text").to_string();
+        let message = shown(printed.lines().next().unwrap_or("unreadable text"));
         LoadErrorKind::Text { message, line, column }.into()
     })
 }

@@ -33,6 +33,7 @@ pub mod profile;
 pub mod signals;
 pub mod standalone;
 mod table;
+pub mod text;
 mod thunk;
 mod traps;
 mod validate;

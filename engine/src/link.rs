@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use wasmer::sys::vm::TrapCode;
 use wasmer_types::{FunctionType, ImportIndex, ModuleInfo, Type};
 
+use crate::text::shown;
+
 /// A function that guests may import.
 ///
 /// `code` has the machine signature that compiled code expects: the context ([`crate::VmCtx`]),
@@ -136,8 +138,8 @@ impl HostFunctions {
         let provided = self.by_name.iter().find(|((m, n), _)| *m == module && *n == name);
         let Some((_, functions)) = provided else {
             return Err(LinkError::UnknownImport {
-                module: module.to_string(),
-                name: name.to_string(),
+                module: shown(module),
+                name: shown(name),
                 nearest: self.nearest(module, name),
             });
         };
@@ -146,8 +148,8 @@ impl HostFunctions {
             let provided: Vec<String> =
                 functions.iter().map(|f| signature(f.params, f.results)).collect();
             LinkError::ImportType {
-                module: module.to_string(),
-                name: name.to_string(),
+                module: shown(module),
+                name: shown(name),
                 wanted: signature(wanted.params(), wanted.results()),
                 provided: provided.join(" or "),
             }
@@ -158,9 +160,14 @@ impl HostFunctions {
     fn nearest(&self, module: &str, name: &str) -> String {
         /// Below this two names have nothing to do with each other.
         const SIMILAR: f64 = 0.75;
+        /// Longer names are none of ours with an error in them; comparing them takes its time.
+        const NAME_BYTES_MAX: usize = 256;
         let elsewhere = self.by_name.keys().filter(|(_, known)| *known == name).min();
         if let Some((module, name)) = elsewhere {
             return format!("; it knows \"{module}\" \"{name}\"");
+        }
+        if module.len() + name.len() > NAME_BYTES_MAX {
+            return String::new();
         }
         let wanted = format!("{module} {name}");
         self.by_name

@@ -12,6 +12,7 @@ use wasmer_compiler::FRAME_INFO;
 
 use crate::abi::POINTER_BYTES;
 use crate::code_map::CodeMap;
+use crate::text::shown;
 
 pub use wasmer::sys::vm::TrapCode;
 
@@ -65,9 +66,9 @@ impl RawBacktrace {
     }
 }
 
-/// A function's name as its author wrote it.
+/// A function's name as its author wrote it, as far as it can be shown.
 pub(crate) fn readable(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    shown(&format!("{:#}", rustc_demangle::demangle(name)))
 }
 
 impl fmt::Debug for RawBacktrace {

@@ -23,6 +23,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
+use lunatic_engine::text::cut;
 use lunatic_engine::{HostFunction, Type, VmCtx, exit_backtrace, owner_of};
 use lunatic_scheduler::{Process, Worker};
 
@@ -48,7 +49,7 @@ impl Fault {
     /// The process broke the contract in this way.
     #[cold]
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(Box::new(FaultKind::Message(message.into())))
+        Self(Box::new(FaultKind::Message(cut(message.into()))))
     }
 
     /// The process waits, in a function that hardly ever does and so is no poll: it has registered for

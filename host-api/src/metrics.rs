@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use lunatic_engine::text::shown;
 use parking_lot::{Mutex, RwLock};
 
 /// Names of each kind. By feel: people read them.
@@ -80,6 +81,7 @@ impl<T: Default> Table<T> {
         if by_name.len() >= NAMES_MAX && !by_name.contains_key(name) {
             // Relaxed: a message more or less.
             if !self.is_logged.swap(true, Ordering::Relaxed) {
+                let name = shown(name);
                 tracing::warn!("no metric \"{name}\": there are {NAMES_MAX} of its kind already");
             }
             return;

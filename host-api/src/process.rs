@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunatic_engine::preempt::{PreemptHooks, RunningFiber};
+use lunatic_engine::text::shown;
 use lunatic_engine::{
     BoundCall, Callable, ExportedFunction, Form, Frame, FunctionType, Hooks, Image, Instance,
     Limits, Prepared, RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
@@ -50,6 +51,9 @@ use crate::ties::{Book, ChildTags, News};
 
 /// Blocks up to this size lie in the process's slot, beside its stack.
 const BLOCK_IN_SLOT_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a function's name that are looked at to show it.
+const NAME_SHOWN_BYTES: usize = 2048;
 
 /// Channels, and other resources, that a process which has ended gives up in one go. By feel: some
 /// tenths of a millisecond.
@@ -151,7 +155,8 @@ impl Entry {
 
     #[cold]
     fn unusable(name: &[u8], exported: Option<&ExportedFunction>, given: Vec<Type>) -> Self {
-        let name = String::from_utf8_lossy(name);
+        // More is not shown; nor need it be copied.
+        let name = shown(&String::from_utf8_lossy(&name[..name.len().min(NAME_SHOWN_BYTES)]));
         let error = match exported {
             None => format!("the module exports no function \"{name}\""),
             Some(exported) => format!(
@@ -573,8 +578,11 @@ impl ProcessState {
         let scratch = self.scratch.as_deref().map_or(0, Message::bytes);
         let count = self.resources.open() + self.channels.open();
         let resources = &self.resources;
-        let bytes =
-            scratch + count * RESOURCE_BYTES + resources.delayed_bytes + resources.sql_bytes();
+        let bytes = scratch
+            + count * RESOURCE_BYTES
+            + resources.delayed_bytes
+            + resources.sql_bytes()
+            + self.errors.bytes();
         self.me.tell_held(bytes as u64);
     }
 

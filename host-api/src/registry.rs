@@ -13,6 +13,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use lunatic_engine::text::shown;
 use lunatic_scheduler::{Pid, Worker};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -138,7 +139,7 @@ impl Registry {
             return Ok(());
         }
         if !ties.may_have_name(pid) {
-            return Err(NameError::TooManyOfOne { name: name.to_string(), process: pid });
+            return Err(NameError::TooManyOfOne { name: shown(name), process: pid });
         }
         // Its bytes are given back first, so that taking a name over needs no room.
         self.forget(names, ties, name);
@@ -197,7 +198,7 @@ impl Registry {
         let cost = name.len() + NAME_OVERHEAD_BYTES;
         if self.bytes.fetch_add(cost, Ordering::Relaxed) + cost > NAMES_BYTES_MAX {
             self.bytes.fetch_sub(cost, Ordering::Relaxed);
-            return Err(NameError::Full { name: name.to_string() });
+            return Err(NameError::Full { name: shown(name) });
         }
         Ok(name.into())
     }

@@ -9,6 +9,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use lunatic_engine::text::cut;
+
 use crate::config::{Resolved, Right};
 use crate::process::ProcessState;
 
@@ -101,6 +103,7 @@ impl ProcessState {
     /// Refuses something, and logs it if it is the first thing that this process is refused.
     #[cold]
     pub(crate) fn denied(&mut self, what: String) -> Denied {
+        let what = cut(what);
         if !std::mem::replace(&mut self.rights.is_logged, true) {
             tracing::info!("process {}: denied: {what}", self.pid());
         }

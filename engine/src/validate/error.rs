@@ -39,7 +39,7 @@ pub(crate) enum LoadErrorKind {
     )]
     Feature { name: &'static str, advice: &'static str, offset: u64 },
     #[error(
-        "the module imports the {kind} {module:?} {field:?} at offset {offset:#x}, and lunatic \
+        "the module imports the {kind} \"{module}\" \"{field}\" at offset {offset:#x}, and lunatic \
          provides functions only; {advice}"
     )]
     Import { kind: &'static str, module: String, field: String, offset: u64, advice: &'static str },

@@ -27,6 +27,8 @@ pub use error::LoadError;
 pub(crate) use error::LoadErrorKind;
 use features::SUPPORTED;
 
+use crate::text::shown;
+
 /// The largest module we read. wasmer copies a module several times while it compiles.
 pub(crate) const MAX_MODULE_BYTES: usize = 256 << 20;
 /// The most imports. Each takes 32 bytes in the `VMContext` of every process.
@@ -137,7 +139,7 @@ fn explain(bytes: &[u8], error: &wasmparser::Error) -> LoadError {
     if error.message().starts_with("unexpected end") {
         return LoadErrorKind::Truncated { length: bytes.len(), offset }.into();
     }
-    LoadErrorKind::Invalid { message: error.message().to_string(), offset }.into()
+    LoadErrorKind::Invalid { message: shown(error.message()), offset }.into()
 }
 
 /// State of one pre-pass.
@@ -266,7 +268,7 @@ fn imported_functions(bytes: &[u8], imports: ImportSectionReader<'_>) -> Result<
             TypeRef::Global(_) => ("global", GLOBAL_ADVICE),
             TypeRef::Tag(_) => ("exception tag", "compile without exceptions"),
         };
-        let (module, field) = (import.module.to_string(), import.name.to_string());
+        let (module, field) = (shown(import.module), shown(import.name));
         return Err(LoadErrorKind::Import { kind, module, field, offset, advice }.into());
     }
     Ok(functions)

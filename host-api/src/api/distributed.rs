@@ -110,7 +110,7 @@ fn drop_message(call: &mut Call<'_, '_>) -> Result<u32, Fault> {
 }
 
 fn write_error(call: &mut Call<'_, '_>, error_ptr: Ptr) -> Result<(), Fault> {
-    let error = call.state.errors.add(format!("cannot ask for nodes: {ALONE}"))?;
+    let error = call.state.keep_error(format!("cannot ask for nodes: {ALONE}"))?;
     call.memory.write_u64(error_ptr, error)
 }
 

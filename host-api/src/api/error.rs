@@ -1,12 +1,22 @@
 //! `lunatic::error`: the texts behind error ids.
+//!
+//! Texts are cut off where they are kept, and what they take counts as what the host holds for the
+//! process (`held.rs`).
 
 use std::collections::HashMap;
 
+use lunatic_engine::text::cut;
+
 use crate::bind::{Fault, host_functions};
+use crate::held;
 use crate::memory::Ptr;
+use crate::process::ProcessState;
 
 /// Errors that a process may keep unread; a guest that never drops them ends here.
 const ERRORS_MAX: usize = 10_000;
+
+/// What an error takes besides its text. By feel.
+const ERROR_BYTES: usize = 64;
 
 /// The errors that a process was told of, by id.
 #[derive(Debug, Default)]
@@ -14,6 +24,14 @@ pub(crate) struct ErrorTable {
     #[allow(clippy::box_collection, reason = "one word in every process instead of six")]
     texts: Option<Box<HashMap<u64, Text>>>,
     next: u64,
+    /// What the texts take.
+    bytes: usize,
+}
+
+impl Drop for ErrorTable {
+    fn drop(&mut self) {
+        held::sub(self.bytes);
+    }
 }
 
 #[derive(Debug)]
@@ -22,14 +40,15 @@ struct Text {
     code: u16,
 }
 
-impl ErrorTable {
-    /// Keeps a text until the guest drops it.
-    pub(crate) fn add(&mut self, text: String) -> Result<u64, Fault> {
-        self.add_with_code(text, 0)
+impl Text {
+    /// What it takes, about.
+    fn bytes(&self) -> usize {
+        self.text.capacity() + ERROR_BYTES
     }
+}
 
-    /// The same with WASI's number for it.
-    pub(crate) fn add_with_code(&mut self, text: String, code: u16) -> Result<u64, Fault> {
+impl ErrorTable {
+    fn add(&mut self, text: String, code: u16) -> Result<u64, Fault> {
         let texts = self.texts.get_or_insert_default();
         if texts.len() >= ERRORS_MAX {
             return Err(Fault::new(format!(
@@ -38,8 +57,24 @@ impl ErrorTable {
         }
         let id = self.next;
         self.next += 1;
-        texts.insert(id, Text { text, code });
+        let text = Text { text: cut(text), code };
+        self.bytes += text.bytes();
+        held::add(text.bytes());
+        texts.insert(id, text);
         Ok(id)
+    }
+
+    fn remove(&mut self, id: u64) -> Result<(), Fault> {
+        let removed = self.texts.as_mut().and_then(|texts| texts.remove(&id));
+        let bytes = removed.ok_or_else(|| unknown(id))?.bytes();
+        self.bytes -= bytes;
+        held::sub(bytes);
+        Ok(())
+    }
+
+    /// What the host holds for them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn get(&self, id: u64) -> Result<&Text, Fault> {
@@ -49,6 +84,20 @@ impl ErrorTable {
 
 fn unknown(id: u64) -> Fault {
     Fault::new(format!("the process has no error with id {id}"))
+}
+
+impl ProcessState {
+    /// Keeps a text until the guest drops it; its id.
+    pub(crate) fn keep_error(&mut self, text: String) -> Result<u64, Fault> {
+        self.keep_error_with_code(text, 0)
+    }
+
+    /// The same with WASI's number for it.
+    pub(crate) fn keep_error_with_code(&mut self, text: String, code: u16) -> Result<u64, Fault> {
+        let id = self.errors.add(text, code)?;
+        self.tell_held();
+        Ok(id)
+    }
 }
 
 host_functions! {
@@ -78,7 +127,8 @@ host_functions! {
 
     /// Forgets the error. Traps if there is no such error.
     fn drop(call, error_id: u64) -> Result<(), Fault> {
-        let texts = call.state.errors.texts.as_mut();
-        texts.and_then(|texts| texts.remove(&error_id)).map(|_| ()).ok_or_else(|| unknown(error_id))
+        call.state.errors.remove(error_id)?;
+        call.state.tell_held();
+        Ok(())
     }
 }

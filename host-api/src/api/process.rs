@@ -35,6 +35,9 @@ const FUNCTION_NAME_BYTES_MAX: u32 = 64 * 1024;
 /// thousands of cold ones behind.
 const SPAWN_REDUCTIONS: i64 = 2_000;
 
+/// Large tables are copied into each new process, and the one who spawns it pays for that.
+const BLOCK_BYTES_PER_REDUCTION: usize = 32;
+
 /// "My own", where an id of a module or a configuration is asked for.
 const OWN: i64 = -1;
 
@@ -64,7 +67,7 @@ host_functions! {
             let max = call.state.config.resources_max;
             let (status, id) = match result? {
                 Ok(module) => (0, call.state.resources.add(module, max)?),
-                Err(words) => (1, call.state.errors.add(words)?),
+                Err(words) => (1, call.state.keep_error(words)?),
             };
             call.memory.write_u64(id_ptr, id)?;
             Ok(status)
@@ -143,8 +146,7 @@ host_functions! {
         let params = (params_ptr, params_len);
         let tags = ChildTags { link, monitor: 0 };
         let child = Child { tags, module_id, config, function, params, with_message: false };
-        call.memory.write_u64(node_id_ptr, THIS_NODE)?;
-        spawn_named(call, child, name, id_ptr)
+        spawn_named(call, child, name, (node_id_ptr, id_ptr))
     }
 
     /// Waits for so many milliseconds. 0 lets others run.
@@ -343,6 +345,7 @@ impl Child {
             Ok(image) => image,
             Err(message) => return Poll::Ready(Ok(Err(message))),
         };
+        call.state.charge((image.block_bytes() / BLOCK_BYTES_PER_REDUCTION) as i64);
         let place = match admit(call) {
             Ok(place) => place,
             Err(message) => return Poll::Ready(Ok(Err(message))),
@@ -395,11 +398,14 @@ fn spawn_named(
     call: &mut Call<'_, '_>,
     child: Child,
     name: &str,
-    id_ptr: Ptr,
+    (node_id_ptr, id_ptr): (Ptr, Ptr),
 ) -> Poll<Result<u32, Fault>> {
+    call.memory.slice_mut(node_id_ptr, 8)?;
     call.memory.slice_mut(id_ptr, 8)?;
     let (worker, node) = (call.worker, call.state.node.get());
+    // Nothing is written before the names have been read: they may lie in the same place.
     if let Some(pid) = node.registry.get(worker, name) {
+        call.memory.write_u64(node_id_ptr, THIS_NODE)?;
         call.memory.write_u64(id_ptr, pid.as_u64())?;
         return Poll::Ready(Ok(FOUND));
     }
@@ -428,6 +434,9 @@ fn spawn_named(
         }
         Err(error) => Err(error.to_string()),
     });
+    if result.is_ok() {
+        call.memory.write_u64(node_id_ptr, THIS_NODE)?;
+    }
     spawned(call, id_ptr, result)
 }
 
@@ -448,7 +457,7 @@ fn spawned(
 ) -> Poll<Result<u32, Fault>> {
     let (status, id) = match result {
         Ok((status, pid)) => (status, pid.as_u64()),
-        Err(message) => (1, call.state.errors.add(message)?),
+        Err(message) => (1, call.state.keep_error(message)?),
     };
     call.memory.write_u64(id_ptr, id)?;
     call.state.charge(SPAWN_REDUCTIONS);

@@ -61,7 +61,7 @@ host_functions! {
                     let connection = Connection::new(database, &call.state.node);
                     (0, call.state.resources.add(connection, max)?)
                 }
-                Err(words) => (1, call.state.errors.add(words)?),
+                Err(words) => (1, call.state.keep_error(words)?),
             };
             call.state.tell_held();
             call.memory.write_u64(connection_id_ptr, id)?;

@@ -17,8 +17,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use lunatic_engine::text::shown;
+
 /// Rules of one configuration; a child's are looked through at every rule that is added.
 const RULES_MAX: usize = 256;
+
+/// The longest text that is read as a rule: longer than any with the longest name.
+const RULE_BYTES_MAX: usize = 512;
 
 /// Addresses that are remembered for a process's names; the oldest go first.
 const RESOLVED_MAX: usize = 256;
@@ -320,7 +325,12 @@ impl FromStr for NetworkRule {
     type Err = RuleError;
 
     fn from_str(text: &str) -> Result<Self, RuleError> {
-        parse(text).map_err(|problem| RuleError::Syntax { rule: text.to_string(), problem })
+        let parsed = if text.len() > RULE_BYTES_MAX {
+            Err(format!("it has {} bytes, and a name at most 253", text.len()))
+        } else {
+            parse(text)
+        };
+        parsed.map_err(|problem| RuleError::Syntax { rule: shown(text), problem: shown(&problem) })
     }
 }
 

@@ -27,7 +27,7 @@ host_functions! {
         call.add_config(|mine| mine.same_for_child())
     }
 
-    /// Sets a limit; 2^64-1 is none. 0: bytes of linear memory. 1: fuel, in units of 100,000
+    /// Sets a limit; 2^64-1 is none. 0: bytes of linear memory, and of tables. 1: fuel, in units of 100,000
     /// instructions. 2: living children. 3: open resources. 4: bytes of a message. 5: open
     /// descriptors. 6: bytes of the stack, between 16 KiB and 8 MiB. 7: messages that wait (see
     /// `set_overflow`). 8: bytes that they take; no more come while there are so many. Traps if there is no such limit.
@@ -146,7 +146,7 @@ fn status<E: ToString>(
         Ok(()) => Ok(0),
         Err(error) => {
             call.memory.slice_mut(id_ptr, 8)?;
-            let id = call.state.errors.add(error.to_string())?;
+            let id = call.state.keep_error(error.to_string())?;
             call.memory.write_u64(id_ptr, id)?;
             Ok(1)
         }

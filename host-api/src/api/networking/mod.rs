@@ -74,7 +74,7 @@ impl Call<'_, '_> {
     /// Writes an error id, and answers 1.
     #[cold]
     fn failed(&mut self, at: Ptr, failure: Failure) -> Result<u32, Fault> {
-        let id = self.state.errors.add_with_code(failure.text, failure.code)?;
+        let id = self.state.keep_error_with_code(failure.text, failure.code)?;
         self.memory.write_u64(at, id)?;
         Ok(1)
     }

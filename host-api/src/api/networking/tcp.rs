@@ -113,7 +113,7 @@ host_functions! {
 
     /// Writes what is in `ciovec_array_len` buffers, records of an address and a length (u32 each), and
     /// waits until there is room for a part of it. 0: how many bytes were taken (u64) is at
-    /// `opaque_ptr`; up to 64 KiB, perhaps fewer than there are. 1: an error id is. 9027: the stream's
+    /// `opaque_ptr`; up to 64 KiB of the first 1024 buffers, perhaps fewer than there are. 1: an error id is. 9027: the stream's
     /// time for writing has passed, and nothing was taken.
     fn tcp_write_vectored(
         call, stream_id: u64, ciovec_array_ptr: Ptr, ciovec_array_len: u32, opaque_ptr: Ptr,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::dns::{LookupError, look_up};
+use super::dns::{LookupError, NAME_BYTES_MAX, look_up};
 use super::tcp::{Paused, bind, connect_to, may_listen, pause};
 use super::{AddressAt, Ended, SYSTEM_CALL, gather, poll};
 use crate::api::message::TIMEOUT;
@@ -25,6 +25,9 @@ const READ_A_BYTE: i64 = 10;
 
 /// Certificates that one connection may trust.
 const ROOTS_MAX: u32 = 1024;
+
+/// So far a certificate is looked at for what it is.
+const BEGINNING_BYTES: usize = 1024;
 
 host_functions! {
     /// TLS 1.2 and 1.3 over TCP. Certificates and keys are PEM; of one certificate or key also the bytes
@@ -261,6 +264,11 @@ fn connect(
     roots: (Ptr, u32),
 ) -> Result<Option<u32>, Fault> {
     call.memory.slice_mut(to, 8)?;
+    if len > NAME_BYTES_MAX {
+        let text =
+            format!("cannot connect to a name of {len} bytes: at most {NAME_BYTES_MAX} can be");
+        return call.failed(to, Failure::invalid(text)).map(Some);
+    }
     let host = std::str::from_utf8(call.memory.slice(name, len)?)
         .map_err(|_| Fault::new("the name is not UTF-8"))?;
     let tried = || format!("cannot connect to \"{}\" port {port} with TLS", host.escape_default());
@@ -380,24 +388,38 @@ fn root_certificates<'a>(
     let records = memory.slice(list, count * super::RECORD_BYTES)?;
     let word = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
     let records = records.chunks_exact(super::RECORD_BYTES as usize);
+    let mut total = 0;
     records
         .map(|record| {
             let (first, second) = (word(&record[..4]), word(&record[4..]));
             let usual = memory.slice(Ptr(first), second);
             let other = memory.slice(Ptr(second), first);
-            match (usual, other) {
+            let chosen = match (usual, other) {
                 (Ok(usual), Ok(other)) => {
-                    Ok(if !is_text(usual) && is_text(other) { other } else { usual })
+                    if !is_text(usual) && is_text(other) {
+                        other
+                    } else {
+                        usual
+                    }
                 }
-                (Err(_), Ok(other)) if is_text(other) => Ok(other),
-                (usual, _) => usual,
+                (Err(_), Ok(other)) if is_text(other) => other,
+                (usual, _) => usual?,
+            };
+            total += chosen.len();
+            if total > PEM_MAX {
+                return Err(Fault::new(format!(
+                    "more than {PEM_MAX} bytes of certificates to trust, the most \
+                     that can be"
+                )));
             }
+            Ok(chosen)
         })
         .collect()
 }
 
 fn is_text(bytes: &[u8]) -> bool {
-    bytes.trim_ascii_start().starts_with(b"-----BEGIN")
+    let beginning = &bytes[..bytes.len().min(BEGINNING_BYTES)];
+    beginning.trim_ascii_start().starts_with(b"-----BEGIN")
 }
 
 fn write(
