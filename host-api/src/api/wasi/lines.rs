@@ -4,7 +4,8 @@
 //! of several processes would mix; whole lines do not. So complete lines go out at once, in one
 //! piece, and the rest stays here, up to [`HELD_BYTES_MAX`], until the newline comes or somebody
 //! could be waiting to see it: when the process waits, reads, ends, or has run on for
-//! [`HELD_TIME_MAX`].
+//! [`HELD_TIME_MAX`]. A line begins only while the reader is not far behind, so what goes out then
+//! without waiting is at most a beginning for each process.
 
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,12 @@ impl Lines {
                 other => return other,
             }
             self.forget(output);
+        } else if before.is_empty() && !bytes.is_empty() {
+            // What is held goes out without waiting: so nothing is, while there is no room for more.
+            if sink.ready(waiter, ticket).is_none() {
+                return Wrote::Full;
+            }
+            *ticket = Ticket::default();
         }
         self.hold(output, &bytes[now..]);
         Wrote::All
