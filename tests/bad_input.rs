@@ -3,6 +3,7 @@
 
 mod support;
 
+use support::imports::{Import, imports, random};
 use support::{Module, Running, lunatic, program, run, run_command, run_wat, spawn, spawn_with};
 
 /// Bytes of a file that is to be run.
@@ -360,74 +361,6 @@ fn many_locals_params_results_and_exports_are_fine() {
     .expect_quiet_success();
 }
 
-/// A function that guests may import, as the binary lists it.
-struct Import {
-    module: String,
-    name: String,
-    params: Vec<String>,
-    result: Option<String>,
-}
-
-/// The binary's own list, so that new functions are attacked without a change here.
-fn imports() -> Vec<Import> {
-    let list = run(&["imports"], b"").expect_quiet_success().stdout;
-    let imports: Vec<Import> = list
-        .lines()
-        .map(|line| Import::parse(line).unwrap_or_else(|| panic!("no function: {line:?}")))
-        .collect();
-    assert!(imports.len() >= 70, "WASI alone has 46 functions: {list}");
-    imports
-}
-
-impl Import {
-    /// `module name(param: type, …) -> type`
-    fn parse(line: &str) -> Option<Self> {
-        let (module, rest) = line.split_once(' ')?;
-        let (name, rest) = rest.split_once('(')?;
-        let (params, result) = rest.split_once(')')?;
-        let params = params.split(", ").filter(|param| !param.is_empty());
-        let types = params.map(|param| Some(param.split_once(": ")?.1.to_string()));
-        Some(Self {
-            module: module.to_string(),
-            name: name.to_string(),
-            params: types.collect::<Option<_>>()?,
-            result: result.strip_prefix(" -> ").map(str::to_string),
-        })
-    }
-
-    /// As an import that is called `name`.
-    fn declaration(&self, name: &str) -> String {
-        let result = self.result.iter().map(|ty| format!("(result {ty})")).collect::<String>();
-        format!(
-            "(import \"{}\" \"{}\" (func {name} (param {}) {result}))\n",
-            self.module,
-            self.name,
-            self.params.join(" ")
-        )
-    }
-
-    fn call(&self, name: &str, values: &[i64]) -> String {
-        let constant = |(ty, value): (&String, &i64)| match ty.as_str() {
-            "i32" => format!("(i32.const {}) ", *value as i32),
-            ty => format!("({ty}.const {value}) "),
-        };
-        let arguments: String = self.params.iter().zip(values).map(constant).collect();
-        let call = format!("(call {name} {arguments})");
-        if self.result.is_some() { format!("(drop {call})") } else { call }
-    }
-
-    /// Values to call it with.
-    fn rows(&self) -> Vec<Vec<i64>> {
-        let mut rows = rows(self.params.len());
-        let kills = ["kill", "send_exit"].contains(&self.name.as_str());
-        if kills && self.module == "lunatic::process" {
-            // The main process may have this id, and any process may kill any other.
-            rows.retain(|row| row[0] != 1);
-        }
-        rows
-    }
-}
-
 /// End of the memory of [`program`].
 const END: i64 = 2 * 65536;
 
@@ -470,10 +403,15 @@ fn rows(params: usize) -> Vec<Vec<i64>> {
     rows
 }
 
-/// A number below `below` (Knuth's linear congruential generator).
-fn random(seed: &mut u64, below: usize) -> usize {
-    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*seed >> 33) as usize % below
+/// Values to call it with.
+fn rows_of(import: &Import) -> Vec<Vec<i64>> {
+    let mut rows = rows(import.params.len());
+    let kills = ["kill", "send_exit"].contains(&import.name.as_str());
+    if kills && import.module == "lunatic::process" {
+        // The main process may have this id, and any process may kill any other.
+        rows.retain(|row| row[0] != 1);
+    }
+    rows
 }
 
 /// A guest that makes every call in a process of its own, which has a message, a channel, and
@@ -485,7 +423,7 @@ fn hostile_guest(imports: &[Import]) -> String {
     for (index, import) in imports.iter().enumerate() {
         let name = format!("$hostile{index}");
         declarations += &import.declaration(&name);
-        for row in import.rows() {
+        for row in rows_of(import) {
             let call = import.call(&name, &row);
             functions += &format!("(func (export \"h{number}\") (call $prepare) {call})\n");
             calls += &format!("(call $attack {})\n", spawn(&format!("h{number}")));

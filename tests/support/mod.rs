@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub(crate) mod calls;
+pub(crate) mod imports;
 pub(crate) mod server;
 
 use std::ffi::OsStr;
