@@ -164,3 +164,44 @@ fn a_module_that_cannot_be_called_back_is_told_so() {
         .expect(134)
         .says(&["\"_lunatic_catch_trap\" has the type"]);
 }
+
+/// Wherever in the machinery of a call the stack ends.
+#[test]
+fn catching_calls_inside_each_other_end_with_the_stack() {
+    // Frames of different sizes, so that the end is met at different places.
+    let functions: Vec<String> = (0..16)
+        .map(|size| {
+            let locals: String = (0..size).map(|at| format!("(local $v{at} i64)")).collect();
+            let sets: String = (0..size)
+                .map(|at| format!("(local.set $v{at} (i64.load (i32.const {})))", at * 8))
+                .collect();
+            let uses: String = (0..size)
+                .map(|at| format!("(i64.store (i32.const {}) (local.get $v{at}))", at * 8))
+                .collect();
+            format!("{locals} {sets} (drop (call $try (i32.const {size}))) {uses}")
+        })
+        .collect();
+    let functions: Vec<&str> = functions.iter().map(String::as_str).collect();
+    let tries = "(loop $next
+        (drop (call $try (i32.wrap_i64 (local.get $i))))
+        (local.set $i (i64.add (local.get $i) (i64.const 1)))
+        (br_if $next (i64.lt_u (local.get $i) (i64.const 16))))";
+    let items = format!(
+        "(func (export \"child\") (param $main i64) (local $i i64)
+           {tries} (call $send (local.get $main) (i64.const 5)))"
+    );
+    let child = spawn_with("child", "(call $self)");
+    let body =
+        format!("{tries} (call $say (local.get $i)) (drop {child}) (call $say (call $recv))");
+    let guest = guest(&functions, &items, &body);
+    for options in [
+        &["--preempt", "signal"][..],
+        &["--preempt", "fuel"],
+        &["--memory", "dense"],
+        &["--max-fuel", "1000000000"],
+        &["--max-stack", "16K"],
+        &["--max-stack", "17K", "--preempt", "fuel"],
+    ] {
+        run_wat_with(options, &guest).expect_quiet_success().prints(&[16, 5]);
+    }
+}

@@ -235,7 +235,7 @@ pub(crate) unsafe fn run<A: Answer>(
             Next::Park => rest(process, Process::park),
             Next::Yield => rest(process, Process::yield_now),
             // SAFETY: forwards the caller's promise; the function wants it.
-            Next::Visit => unsafe { visit_guest(process) },
+            Next::Visit => unsafe { visit_guest(process, vmctx) },
             // SAFETY: forwards the caller's promise.
             Next::Leave(cause) => unsafe { leave(vmctx, process, name, cause) },
         }
@@ -286,7 +286,7 @@ pub(crate) unsafe fn run_short<A: Answer>(
             Next::Park => rest(process, Process::park),
             Next::Yield => rest(process, Process::yield_now),
             // SAFETY: forwards the caller's promise; the function wants it.
-            Next::Visit => unsafe { visit_guest(process) },
+            Next::Visit => unsafe { visit_guest(process, vmctx) },
             // SAFETY: forwards the caller's promise.
             Next::Leave(cause) => unsafe { leave(vmctx, process, name, cause) },
         }

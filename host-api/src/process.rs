@@ -636,7 +636,7 @@ static HOOKS: Hooks = Hooks { raise, yield_now, on_host_stack };
 
 /// # Safety
 /// As [`Hooks::raise`]; the owner is a running process's state.
-unsafe fn raise(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> ! {
+pub(crate) unsafe fn raise(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> ! {
     // SAFETY: forwards the caller's promise.
     let process = unsafe { ProcessState::handle_of(owner) };
     // SAFETY: a builtin raises when it owns nothing.

@@ -14,14 +14,20 @@
 use std::ptr::NonNull;
 use std::task::Poll;
 
-use lunatic_engine::{BoundCall, CatchPoint, RawValue, Type, signals};
+use lunatic_engine::{BoundCall, CatchPoint, RawValue, TrapCode, Type, VmCtx, signals};
 use lunatic_scheduler::Process;
 
 use crate::bind::{Call, Fault};
 use crate::held;
 use crate::jobs::Job;
 use crate::memory::Ptr;
-use crate::process::ProcessState;
+use crate::process::{ProcessState, raise};
+
+/// What a call back into the guest may use of the process's stack before the guest's code runs, and
+/// behind it: some times what it does use, and a part of the smallest stack. If there is less, the
+/// stack has overflowed before anything is begun: in between, the point where a trap stops is known
+/// and not yet there, or no longer.
+const VISIT_ROOM: usize = 8 * 1024;
 
 /// What the guest exports for us: makes room for so many bytes, and answers where.
 const ALLOCATE: &str = "lunatic_alloc";
@@ -204,11 +210,16 @@ impl Call<'_, '_> {
 /// process's own stack; owns nothing while the guest runs.
 ///
 /// # Safety
-/// The process runs here, inside a host function that answered "pending" and wants this.
+/// The process runs here, inside a host function that answered "pending" and wants this; `vmctx` is
+/// the context of its instance.
 #[cold]
 #[inline(never)]
-pub(crate) unsafe fn visit_guest(process: Process<ProcessState>) {
+pub(crate) unsafe fn visit_guest(process: Process<ProcessState>, vmctx: VmCtx) {
     let point = CatchPoint::default();
+    if (&raw const point) as usize <= process.stack().start + VISIT_ROOM {
+        // SAFETY: the owner of the instance is its process's state; nothing here owns anything.
+        unsafe { raise(process.program().cast(), vmctx, TrapCode::StackOverflow) }
+    }
     let (wanted, outer, given) = process.on_worker(|_, state| {
         let parts = state.away.parts();
         let wanted = parts.wanted.take().expect("the shim asked before");
