@@ -502,6 +502,32 @@ fn a_channel_in_its_own_queue_is_given_up_with_its_process() {
 }
 
 #[test]
+fn hoards_of_channels_count_as_what_the_host_holds() {
+    let options = ["--max-host-memory=16M", "--max-resources=1000000"];
+    for body in [
+        "(loop $more (drop (call $open (i32.const 0))) (br $more))",
+        "(loop $more (drop (call $channel (i32.const 0) (i32.const 0))) (br $more))",
+    ] {
+        run_wat_with(&options, &program(body, ""))
+            .expect(134)
+            .says(&["the main process ran out of host memory"]);
+    }
+    // What was given up, or sent and received, no longer counts.
+    let body = "(local.set $d (call $channel (i32.const 0) (i32.const 0)))
+      (loop $more
+        (call $close (call $open (i32.const 0)))
+        (local.set $c (call $channel (i32.const 0) (i32.const 0)))
+        (drop (call $sender_out (local.get $c)))
+        (call $close_sender (local.get $c))
+        (call $close_receiver (i32.load (i32.const 0)))
+        (drop (call $send_sided (local.get $d) (i32.const 0) (i32.const 0)))
+        (drop (call $prepare_sided (i32.const 1) (i32.const 4)))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $more (i32.lt_u (local.get $i) (i32.const 200000))))";
+    run_wat_with(&options, &program(body, "")).expect_quiet_success();
+}
+
+#[test]
 fn what_is_attached_to_no_message_is_limited() {
     let body = "(local.set $c (call $channel (i32.const 0) (i32.const 0)))
       (loop $l (drop (call $sender_out (local.get $c))) (br $l))";

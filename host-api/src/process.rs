@@ -576,7 +576,8 @@ impl ProcessState {
     /// Tells what the host holds for it beside its mailbox.
     pub(crate) fn tell_held(&self) {
         let scratch = self.scratch.as_deref().map_or(0, Message::bytes);
-        let count = self.resources.open() + self.channels.open();
+        let seed = self.seed.as_ref().map_or(0, |seed| seed.open());
+        let count = self.resources.open() + self.channels.open() + seed;
         let resources = &self.resources;
         let bytes = scratch
             + count * RESOURCE_BYTES

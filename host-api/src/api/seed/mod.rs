@@ -81,6 +81,7 @@ fn spawn_child(
     match result {
         Ok(pid) => {
             let number = own.children.add(Child { pid, fate }, max)?;
+            call.state.tell_held();
             call.state.charge(SPAWN_REDUCTIONS);
             Poll::Ready(Ok(number))
         }

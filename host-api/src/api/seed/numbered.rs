@@ -17,6 +17,7 @@ use super::ends::End;
 use super::state::Seed;
 use super::{join_child, receive, replace_current, slices, spawn_child, write_message};
 use crate::bind::{Call, Fault, host_functions};
+use crate::held::{self, RESOURCE_BYTES};
 use crate::memory::Ptr;
 use crate::message::{Mail, Resource};
 use crate::net::TcpStream;
@@ -61,7 +62,18 @@ impl Known {
     }
 }
 
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        held::sub(self.known.len() * RESOURCE_BYTES);
+    }
+}
+
 impl Numbered {
+    /// How many the process knows.
+    pub(super) fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// Both ends of the channel with this number.
     fn channel(&self, number: u32) -> Result<(&End, &End), Fault> {
         match self.known.get(&number) {
@@ -119,7 +131,9 @@ impl Numbered {
                  closed"
             )));
         }
+        let before = self.known.len();
         self.known.entry(number).or_insert(known);
+        held::add((self.known.len() - before) * RESOURCE_BYTES);
         let bit = number / (u32::MAX / MASK_BITS + 1);
         self.mask[bit as usize / 64] |= 1 << (bit % 64);
         Ok(())
@@ -177,6 +191,7 @@ host_functions! {
         let number = numbered.new_number(node.get());
         let (sender, receiver) = End::pair(bound, node);
         numbered.add(number, Known::Channel { sender, receiver }, max)?;
+        call.state.tell_held();
         Ok(number)
     }
 
@@ -185,6 +200,7 @@ host_functions! {
         let numbered = &mut call.state.seed.get_or_insert_default().numbered;
         numbered.channel(channel)?;
         numbered.known.remove(&channel);
+        held::sub(RESOURCE_BYTES);
         Ok(())
     }
 
@@ -273,5 +289,6 @@ fn learn(call: &mut Call<'_, '_>) -> Result<(), Fault> {
             numbered.add(number, known, max)?;
         }
     }
+    call.state.tell_held();
     Ok(())
 }

@@ -69,6 +69,7 @@ host_functions! {
         let seed = call.state.seed.get_or_insert_default();
         let sender = seed.senders.add(sender, max)?;
         let receiver = seed.receivers.add(receiver, max)?;
+        call.state.tell_held();
         call.memory.write_u32(receiver_ptr, receiver)?;
         Ok(sender)
     }
@@ -147,7 +148,9 @@ host_functions! {
         let max = call.state.config.resources_max;
         match take(call, place) {
             Some(Resource::Sender(end)) => {
-                call.state.seed.get_or_insert_default().senders.add(end, max)
+                let added = call.state.seed.get_or_insert_default().senders.add(end, max);
+                call.state.tell_held();
+                added
             }
             _ => Err(Fault::new(format!("the last message has no sender at {place}"))),
         }
@@ -165,7 +168,9 @@ host_functions! {
         let max = call.state.config.resources_max;
         match take(call, place) {
             Some(Resource::Receiver(end)) => {
-                call.state.seed.get_or_insert_default().receivers.add(end, max)
+                let added = call.state.seed.get_or_insert_default().receivers.add(end, max);
+                call.state.tell_held();
+                added
             }
             _ => Err(Fault::new(format!("the last message has no receiver at {place}"))),
         }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::ends::End;
 use super::numbered::Numbered;
 use crate::bind::Fault;
+use crate::held::{self, RESOURCE_BYTES};
 use crate::message::{Mail, Resource};
 use crate::process::ProcessState;
 
@@ -31,6 +32,12 @@ pub(crate) struct Seed {
 }
 
 impl Seed {
+    /// How many things it has, for the count of what the host holds.
+    pub(crate) fn open(&self) -> usize {
+        let ends = self.senders.entries.len() + self.receivers.entries.len();
+        ends + self.children.entries.len() + self.numbered.count()
+    }
+
     /// The process has ended. What it had goes with this.
     pub(crate) fn ended(self: Box<Self>, well: bool, worker: &Worker<'_, ProcessState>) {
         if let Some(waiter) = self.fate.end(well) {
@@ -70,6 +77,7 @@ impl<T: Named> Table<T> {
         let number = self.check_room(max)?;
         self.last = number;
         self.entries.insert(number, entry);
+        held::add(RESOURCE_BYTES);
         Ok(number)
     }
 
@@ -94,7 +102,15 @@ impl<T: Named> Table<T> {
     }
 
     pub(super) fn remove(&mut self, number: u32) -> Result<T, Fault> {
-        self.entries.remove(&number).ok_or_else(|| unknown::<T>(number))
+        let entry = self.entries.remove(&number).ok_or_else(|| unknown::<T>(number))?;
+        held::sub(RESOURCE_BYTES);
+        Ok(entry)
+    }
+}
+
+impl<T> Drop for Table<T> {
+    fn drop(&mut self) {
+        held::sub(self.entries.len() * RESOURCE_BYTES);
     }
 }
 
