@@ -201,7 +201,7 @@ fn names_are_listed_for_people_and_for_programs() {
 fn a_terse_report_is_a_character_a_test() {
     let tests = [("a", ""), ("#ignore_b", ""), ("c", "unreachable"), ("d", "")];
     let output = test(&tests, &["-q", "--test-threads", "1"]).expect(101);
-    assert_prints(&output, &["\nrunning 4 tests\n.i 2/4\nc --- FAILED\n.\n\nfailures:\n"]);
+    assert_prints(&output, &["\nrunning 4 tests\n.i 2/4\nc --- FAILED\n.\nfailures:\n"]);
     let colored = test(&[("a", "")], &["--color", "always"]).expect(0);
     assert_prints(&colored, &["test a ... \x1b[32mok\x1b[m\n"]);
 }

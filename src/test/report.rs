@@ -154,9 +154,6 @@ impl Report {
 
     /// The last words; whether all passed.
     pub(super) fn end(mut self) -> io::Result<bool> {
-        if self.column > 0 {
-            writeln!(self.out)?;
-        }
         if self.shows_output {
             let passed = std::mem::take(&mut self.passed);
             self.section("successes", &passed)?;
