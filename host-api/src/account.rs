@@ -85,6 +85,12 @@ impl Account {
         (left > 0).then_some(left)
     }
 
+    /// How much it may still use when it has used so much.
+    pub(crate) fn left(&self, reductions: u64) -> u64 {
+        let max = self.0.as_ref().map_or(u64::MAX, |entries| entries.reductions_max);
+        max.saturating_sub(reductions)
+    }
+
     /// The process has ended.
     pub(crate) fn close(&mut self, reductions: u64) {
         if let Some(entries) = self.0.take()

@@ -29,6 +29,7 @@ use crate::os;
 use crate::process::{Entry, PREEMPT_HOOKS, Params, ProcessState, Start};
 use crate::ready::Reactor;
 use crate::registry::Registry;
+use crate::sql;
 use crate::stats::Observer;
 use crate::stdio::Host;
 use crate::ties::Ties;
@@ -259,6 +260,7 @@ impl NodeBuilder {
             ties: Ties::default(),
             registry: Registry::default(),
             lookups: Lookups::default(),
+            sql: sql::Queue::default(),
             modules: Modules::new(&self.compiler),
             metrics: Metrics::default(),
             outcome: Mutex::new(None),
@@ -401,6 +403,8 @@ pub(crate) struct NodeInner {
     pub(crate) ties: Ties,
     pub(crate) registry: Registry,
     pub(crate) lookups: Lookups,
+    /// SQL that waits for a thread.
+    pub(crate) sql: sql::Queue,
     /// For processes that compile modules.
     pub(crate) modules: Modules,
     /// What guests measure.

@@ -520,6 +520,11 @@ impl ProcessState {
         }
     }
 
+    /// What it may still be charged.
+    pub(crate) fn reductions_left(&self) -> u64 {
+        self.account.left(self.instance.reductions_used())
+    }
+
     /// The names of the functions on the stack, if somebody will read them: naming takes a lock
     /// and allocates, which a storm of traps should not pay for.
     pub(crate) fn frames(&self, backtrace: &RawBacktrace) -> Vec<Frame> {

@@ -10,13 +10,15 @@ use crate::jobs::{Asker, Turn};
 use crate::memory::Ptr;
 use crate::sql::wire::Encoder;
 use crate::sql::{
-    Connection, Database, Failure, LOCK_TRIES, LOCK_WAIT, MEMORY_BYTES_MAX, SQL_BYTES_MAX,
+    Connection, Database, Failure, LOCK_TRIES, LOCK_WAIT, MEMORY_BYTES_MAX, Queue, SQL_BYTES_MAX,
     Statement, VALUE_BYTES_MAX,
 };
-use crate::stdio::Host;
 
 /// Connections of one process. Each has a few files of the system's. By feel.
 const CONNECTIONS_MAX: usize = 64;
+
+/// What an instruction of SQLite's costs the process, in reductions. By feel.
+const INSTRUCTION: u64 = 10;
 
 /// The longest path of a database, as the system has it.
 const PATH_BYTES_MAX: u32 = 4096;
@@ -39,7 +41,8 @@ host_functions! {
     /// takes at most 256 MiB of memory for a process, or as much as that may have itself; a process has
     /// at most 64 connections. `ATTACH` is for `:memory:` only, extensions are not loaded, and settings
     /// that concern more than the one database are refused or do nothing. Who needs a lock that another
-    /// connection has waits for it, 5 seconds at most (`PRAGMA busy_timeout` does nothing).
+    /// connection has waits for it, 5 seconds at most (`PRAGMA busy_timeout` does nothing). SQLite's
+    /// instructions cost fuel; 32 queries of all processes run at the same time, others queue.
     pub(crate) MODULE: "lunatic::sqlite";
 
     /// Opens the database at a path in a directory that the process was given, or makes it if it is not
@@ -276,29 +279,35 @@ where
     T: Send + 'static,
     W: FnOnce(&Database, Asker, &mut usize) -> Done<T> + Send + 'static,
 {
-    let done = call.job(|call, turn: Turn<(Done<T>, usize)>| {
+    let done = call.job(|call, turn: Turn<(Done<T>, usize, u64)>| {
         let database = Arc::clone(call.state.resources.get::<Connection>(connection)?.database());
         let work = prepare(call)?;
         let mut from = call.state.wait.sql_done;
-        submit(call, move || {
-            if turn.is_awaited() {
-                let done = work(&database, turn.asker(), &mut from);
-                // Before the process goes on: perhaps its end is to close the database.
-                drop(database);
-                turn.finish((done, from));
-            }
+        database.allow(call.state.reductions_left() / INSTRUCTION);
+        submit(call, turn.asker(), move || {
+            let done = work(&database, turn.asker(), &mut from);
+            let run = database.take_run();
+            // Before the process goes on: perhaps its end is to close the database.
+            drop(database);
+            turn.finish((done, from, run));
         })
     });
-    match done {
-        Poll::Ready(Ok((Err(failure), from))) if failure.is_transient && try_again(call, from) => {
-            Poll::Pending
-        }
-        Poll::Ready(done) => {
-            call.state.tell_held();
-            Poll::Ready(done.map(|(done, _)| done))
-        }
-        Poll::Pending => Poll::Pending,
+    let (done, from, run) = match done {
+        Poll::Ready(Ok(done)) => done,
+        Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+        Poll::Pending => return Poll::Pending,
+    };
+    call.state.charge(i64::try_from(run.saturating_mul(INSTRUCTION)).unwrap_or(i64::MAX));
+    if call.state.reductions_left() == 0 {
+        // Its account is settled when it yields: it ends there.
+        call.state.wait.yields = true;
+        return Poll::Pending;
     }
+    if done.as_ref().is_err_and(|failure| failure.is_transient) && try_again(call, from) {
+        return Poll::Pending;
+    }
+    call.state.tell_held();
+    Poll::Ready(Ok(done))
 }
 
 /// Something is locked: whether there is time to try again, for which the process is woken.
@@ -329,11 +338,13 @@ fn on_statement<T: Send + 'static>(
     })
 }
 
-/// Has work done on the pool.
-fn submit(call: &mut Call<'_, '_>, work: impl FnOnce() + Send + 'static) -> Result<(), Fault> {
-    call.state
-        .node
-        .run_blocking(Box::new(work))
+/// Has work done on the pool, if somebody still waits for it then.
+fn submit(
+    call: &mut Call<'_, '_>,
+    asker: Asker,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(), Fault> {
+    Queue::put(&call.state.node, asker, Box::new(work))
         .map_err(|error| Fault::new(format!("cannot use SQLite: {error}")))
 }
 
@@ -372,17 +383,15 @@ fn begin_open(
     }
     let max = MEMORY_BYTES_MAX.min(call.state.config.memory_bytes_max);
     let meter = call.state.resources.sql_meter(max);
-    submit(call, move || {
-        if turn.is_awaited() {
-            let opened = match grant {
-                _ if path == IN_MEMORY => Database::in_memory(meter),
-                Some((grant, rest)) => Database::at(&grant.dir, &rest, meter),
-                None => unreachable!("refused before"),
-            };
-            let opened = opened
-                .map(Arc::new)
-                .map_err(|words| format!("cannot open the database \"{path}\": {words}"));
-            turn.finish(opened);
-        }
+    submit(call, turn.asker(), move || {
+        let opened = match grant {
+            _ if path == IN_MEMORY => Database::in_memory(meter),
+            Some((grant, rest)) => Database::at(&grant.dir, &rest, meter),
+            None => unreachable!("refused before"),
+        };
+        let opened = opened
+            .map(Arc::new)
+            .map_err(|words| format!("cannot open the database \"{path}\": {words}"));
+        turn.finish(opened);
     })
 }

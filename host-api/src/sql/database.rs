@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::AuthContext;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use super::memory::Meter;
 use super::scene::Scene;
@@ -19,9 +19,9 @@ use super::{Failure, SQL_BYTES_MAX, VALUE_BYTES_MAX, rules, start};
 use crate::fs::{DirAccess, OpenDir};
 use crate::jobs::Asker;
 
-/// SQLite asks after so many of its instructions whether somebody still waits. By feel: some tenths of
-/// a millisecond.
-const ASK_EVERY: i32 = 10_000;
+/// SQLite asks after so many of its instructions whether somebody still waits. By feel: some hundredths
+/// of a millisecond, for what is a few loads.
+const ASK_EVERY: i32 = 1_000;
 
 /// What `execute` and others have for a failure that SQLite has no code for.
 const ERROR: u32 = 1;
@@ -86,6 +86,22 @@ impl Database {
             .map_err(|error| error.to_string())?;
         let open = Open { statements: HashMap::new(), connection, next: 0, last: None };
         Ok(Self { scene, open: Mutex::new(Some(open)) })
+    }
+
+    /// Lets so many of SQLite's instructions run from now on; what would run more is interrupted.
+    pub(crate) fn allow(&self, instructions: u64) {
+        self.scene.allow(instructions);
+    }
+
+    /// About how many have been run since this was called last.
+    pub(crate) fn take_run(&self) -> u64 {
+        self.scene.take_run()
+    }
+
+    /// For who wants to end what runs now, from another thread.
+    pub(crate) fn interrupt_handle(&self) -> InterruptHandle {
+        let open = self.open.lock();
+        open.as_ref().expect("it is open until it is dropped").connection.get_interrupt_handle()
     }
 
     /// Does something with the database, for somebody who waits for it perhaps.
@@ -239,6 +255,8 @@ fn connect(scene: &Arc<Scene>, name: &str, flags: OpenFlags) -> rusqlite::Result
         (Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),
         (Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES_MAX as usize),
         (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+        // What a statement is compiled to: a view of views may be anything.
+        (Limit::SQLITE_LIMIT_VDBE_OP, 1_000_000),
         // These take stack, or time in which nothing can be asked.
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
         (Limit::SQLITE_LIMIT_PARSER_DEPTH, 500),
@@ -250,7 +268,9 @@ fn connect(scene: &Arc<Scene>, name: &str, flags: OpenFlags) -> rusqlite::Result
     connection.busy_timeout(std::time::Duration::ZERO)?;
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
     let asking = Arc::clone(scene);
-    connection.progress_handler(ASK_EVERY, Some(move || asking.is_abandoned()))?;
+    let instructions = u64::from(ASK_EVERY.unsigned_abs());
+    let stop = move || asking.count(instructions) || asking.is_abandoned();
+    connection.progress_handler(ASK_EVERY, Some(stop))?;
     let judging = Arc::clone(scene);
     connection
         .authorizer(Some(move |asked: AuthContext<'_>| rules::judge(&judging, asked.action)))?;

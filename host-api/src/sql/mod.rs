@@ -9,8 +9,9 @@
 //! - A connection ([`Database`]) and its statements are behind one lock. As a process makes one call at a
 //!   time, nobody waits for it. They are closed on the pool.
 //! - What SQL may do beside reading and writing that one database is said in `rules.rs`.
-//! - Whoever is killed takes its query along: SQLite asks every now and then whether somebody still
-//!   waits for it.
+//! - Whoever is killed takes its query along: it is interrupted, and SQLite asks every now and then whether
+//!   somebody still waits for it, in case it had not begun by then.
+//! - Queries take some of the pool's threads only (`queue.rs`).
 //! - Who finds a database locked by another connection gives the pool's thread back and tries again
 //!   later: else those that wait could take all threads, and none be left for the one to finish.
 //! - A database that is open for writing belongs to this program: another program finds it locked.
@@ -23,6 +24,7 @@
 mod database;
 mod files;
 mod memory;
+mod queue;
 mod rules;
 mod scene;
 mod start;
@@ -36,6 +38,9 @@ use std::time::Duration;
 
 pub(crate) use database::{Database, StatementKey};
 pub(crate) use memory::Meter;
+pub(crate) use queue::Queue;
+
+use rusqlite::InterruptHandle;
 
 use crate::node::NodeInner;
 use crate::stdio::Host;
@@ -83,15 +88,22 @@ impl fmt::Display for Failure {
 }
 
 /// A connection as a process has it: closed on the pool when it is dropped, as closing may write.
-#[derive(Debug)]
 pub(crate) struct Connection {
     database: Option<Arc<Database>>,
+    interrupt: InterruptHandle,
     node: Arc<NodeInner>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.database).finish()
+    }
 }
 
 impl Connection {
     pub(crate) fn new(database: Arc<Database>, node: &Arc<NodeInner>) -> Self {
-        Self { database: Some(database), node: Arc::clone(node) }
+        let interrupt = database.interrupt_handle();
+        Self { database: Some(database), interrupt, node: Arc::clone(node) }
     }
 
     pub(crate) fn database(&self) -> &Arc<Database> {
@@ -101,6 +113,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.interrupt.interrupt();
         let database = self.database.take();
         // If the pool takes nothing more, it is closed right here.
         let _at_the_end = self.node.run_blocking(Box::new(move || drop(database)));

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -17,6 +18,10 @@ pub(super) struct Scene {
     pub(super) meter: Arc<Meter>,
     /// Knows whether somebody waits for what is done now.
     asker: Mutex<Option<Asker>>,
+    /// Instructions of SQLite's that may still be run. `Relaxed`, as the next: numbers only.
+    allowance: AtomicU64,
+    /// Instructions that have been run since somebody asked.
+    run: AtomicU64,
     /// Why the rules have refused something.
     refusal: Mutex<Option<String>>,
 }
@@ -33,7 +38,14 @@ thread_local! {
 
 impl Scene {
     pub(super) fn new(dir: Option<OpenDir>, meter: Arc<Meter>) -> Self {
-        Self { dir, meter, asker: Mutex::default(), refusal: Mutex::default() }
+        Self {
+            dir,
+            meter,
+            asker: Mutex::default(),
+            allowance: AtomicU64::new(u64::MAX),
+            run: AtomicU64::new(0),
+            refusal: Mutex::default(),
+        }
     }
 
     /// Does something with SQLite, for this scene.
@@ -58,6 +70,22 @@ impl Scene {
     /// Whether somebody waited who does not any more.
     pub(super) fn is_abandoned(&self) -> bool {
         self.asker.lock().as_ref().is_some_and(|asker| !asker.is_waiting())
+    }
+
+    /// From now on so many instructions may be run.
+    pub(super) fn allow(&self, instructions: u64) {
+        self.allowance.store(instructions, Relaxed);
+    }
+
+    /// So many more instructions have been run: whether that are too many.
+    pub(super) fn count(&self, instructions: u64) -> bool {
+        let run = self.run.fetch_add(instructions, Relaxed).saturating_add(instructions);
+        run > self.allowance.load(Relaxed)
+    }
+
+    /// How many have been run since this was called last.
+    pub(super) fn take_run(&self) -> u64 {
+        self.run.swap(0, Relaxed)
     }
 
     /// The rules refuse something.
