@@ -46,9 +46,9 @@ host_functions! {
     pub(crate) MODULE: "lunatic::sqlite";
 
     /// Opens the database at a path in a directory that the process was given, or makes it if it is not
-    /// there and the directory may be written. `:memory:` is one without a file. 0: the connection's id
-    /// (u64) is at `connection_id_ptr`. 1: an error id is there. There is no call that closes it: that
-    /// is the end of the process.
+    /// there and the directory may be written. `:memory:` and the empty path are ones without a file. 0:
+    /// the connection's id (u64) is at `connection_id_ptr`. 1: an error id is there. There is no call that
+    /// closes it: that is the end of the process.
     fn open(
         call, path_ptr: Ptr, path_len: u32, connection_id_ptr: Ptr,
     ) -> Poll<Result<u64, Fault>> {
@@ -372,8 +372,10 @@ fn begin_open(
         )));
         return Ok(());
     }
+    // SQLite keeps a database without a name in a temporary file; those of guests are in memory.
+    let in_memory = path == IN_MEMORY || path.is_empty();
     let grant = DirGrant::find(&call.state.config.dirs, &path);
-    if grant.is_none() && path != IN_MEMORY {
+    if grant.is_none() && !in_memory {
         let denied = call.state.denied(format!(
             "the database \"{path}\": the process was given no directory that it lies in; \
              lunatic run --dir DIRECTORY would give it one"
@@ -385,7 +387,7 @@ fn begin_open(
     let meter = call.state.resources.sql_meter(max);
     submit(call, turn.asker(), move || {
         let opened = match grant {
-            _ if path == IN_MEMORY => Database::in_memory(meter),
+            _ if in_memory => Database::in_memory(meter),
             Some((grant, rest)) => Database::at(&grant.dir, &rest, meter),
             None => unreachable!("refused before"),
         };

@@ -61,7 +61,7 @@ fn read(path: &str) {
 }
 
 fn parameters() {
-    let rows = connect(":memory:")
+    let rows = connect("")
         .prepare_query("SELECT :a + $b, @c, ?4")
         .bind_named("a", 40)
         .bind_named("$b", 2i64)
