@@ -44,9 +44,10 @@ fn serializers() {
     );
     json.send(("text".to_string(), Some(1.5)));
     wait_for(json.id());
-    let pack = Process::<Vec<u8>, MessagePack>::spawn((), |(), mailbox: Mailbox<Vec<u8>, MessagePack>| {
-        println!("msgpack {:?}", mailbox.receive());
-    });
+    let pack =
+        Process::<Vec<u8>, MessagePack>::spawn((), |(), mailbox: Mailbox<Vec<u8>, MessagePack>| {
+            println!("msgpack {:?}", mailbox.receive());
+        });
     pack.send(vec![1, 2, 255]);
     wait_for(pack.id());
     // A spawn cannot be told to use protocol buffers: its own first message is none.

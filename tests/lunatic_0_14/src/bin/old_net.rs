@@ -203,7 +203,10 @@ fn names() {
     let here: Vec<SocketAddr> = resolve("127.0.0.1:80").unwrap().collect();
     println!("address {here:?}");
     let mut local = resolve_timeout("localhost:80", Duration::from_secs(60)).unwrap();
-    println!("localhost {}", local.all(|address| address.ip().is_loopback() && address.port() == 80));
+    println!(
+        "localhost {}",
+        local.all(|address| address.ip().is_loopback() && address.port() == 80)
+    );
     println!("no port {}", resolve("localhost").is_err());
     println!("nonsense {}", resolve("\0 a..b:80").is_err());
     println!("unknown {:?}", TcpStream::connect("no such name:80").unwrap_err().kind());

@@ -20,11 +20,11 @@ fn main(_: Mailbox<()>) {
 
     let shared = format!("{dir}/shared.db");
     let () = spawn_link!(@task |path = (shared.clone())| begin_count(&path)).result();
-    let counting: Vec<_> = (0..4)
-        .map(|_| spawn_link!(@task |path = (shared.clone())| count(&path)))
-        .collect();
+    let counting: Vec<_> =
+        (0..4).map(|_| spawn_link!(@task |path = (shared.clone())| count(&path))).collect();
     let waits: u32 = counting.into_iter().map(|task| task.result()).sum();
-    let counted = spawn_link!(@task |path = shared| connect(&path).query("SELECT value FROM counter"));
+    let counted =
+        spawn_link!(@task |path = shared| connect(&path).query("SELECT value FROM counter"));
     println!("counted {:?} {}", counted.result(), waits < u32::MAX);
 }
 
@@ -56,7 +56,8 @@ fn read(path: &str) {
     }
     let rows = db.prepare_query("SELECT number FROM things WHERE number > ?").bind(0i32).execute();
     println!("positive {}", rows.len());
-    let mut rows = db.prepare_query("SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3").execute_iter();
+    let mut rows =
+        db.prepare_query("SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3").execute_iter();
     println!("one by one {:?} {:?}", rows.next(), rows.next());
 }
 

@@ -19,11 +19,14 @@ fn bounded() {
 fn channels_travel() {
     type Request = (u64, Channel<u64>);
     let (relay, server) = (Channel::<Request>::new(0), Channel::<Request>::new(0));
-    Process::spawn((relay.clone(), server.clone()), |(from, to): (Channel<Request>, Channel<Request>)| {
-        for _ in 0..10 {
-            to.send(from.receive());
-        }
-    })
+    Process::spawn(
+        (relay.clone(), server.clone()),
+        |(from, to): (Channel<Request>, Channel<Request>)| {
+            for _ in 0..10 {
+                to.send(from.receive());
+            }
+        },
+    )
     .unwrap();
     Process::spawn(server, |server: Channel<Request>| {
         for _ in 0..10 {
