@@ -87,7 +87,7 @@ fn supervisors_hold_when_things_go_wrong() {
         let Some(output) = run_with(workers, "supervisor_faults") else { return };
         let output = output.expect(0);
         assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
-        let last = "ok which the next supervisor above mends";
+        let last = "ok who starts once";
         assert!(output.stdout.contains(last), "{output:#?}");
     }
 }

@@ -27,6 +27,10 @@ const PARENT_TAG: i64 = LINK_TAG - 1;
 /// How long it waits when a process cannot be made, if there is no backoff.
 const NO_ROOM: Duration = Duration::from_millis(10);
 
+/// How long the process that has the name of a first child is waited for. It may be about to end: the child of a
+/// predecessor that was killed.
+const NAME_PATIENCE_MS: u64 = 1000;
+
 /// The exit code of a supervisor that gives up.
 const GAVE_UP: i32 = 1;
 
@@ -77,6 +81,7 @@ pub(super) fn run(supervisor: Supervisor, mailbox: Mailbox<Command>) {
         runner.give_up("it may not kill, so it could not end its children; allow it to");
     }
     for child in supervisor.children {
+        runner.await_name(&child);
         if let Err(reason) = runner.add(child) {
             runner.give_up(&format!("cannot start its children: {reason}"));
         }
@@ -171,6 +176,18 @@ impl Runner {
         });
         let at = self.members.len() - 1;
         self.start(at).inspect_err(|_| drop(self.members.pop())).map(Process::from_id)
+    }
+
+    /// Waits for a while for the end of the process that has a child's name, if one has.
+    fn await_name(&mut self, child: &Child) {
+        let Some(holder) = child.name.as_deref().and_then(abi::registry_get) else { return };
+        // A tag that no child gets: a notice that comes later is nobody's.
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        abi::monitor_with_tag(tag, holder);
+        if !process_ended(tag, NAME_PATIENCE_MS) {
+            abi::stop_monitoring_with_tag(tag, holder);
+        }
     }
 
     /// Starts a child's process.

@@ -172,7 +172,11 @@ fn listen(
             return Ok(());
         }
         let (certs, keys) = (certs.to_vec(), keys.to_vec());
-        let read = move || turn.finish(TlsListener::config(&certs, &keys));
+        let read = move || {
+            if turn.is_awaited() {
+                turn.finish(TlsListener::config(&certs, &keys));
+            }
+        };
         let begun = call.state.node.get().run_blocking(Box::new(read));
         begun.map_err(|error| Fault::new(format!("no thread to read certificates in: {error}")))
     });

@@ -118,7 +118,9 @@ impl Numbered {
     /// The process has got this handle of a stream that it knows.
     pub(super) fn note_handle(&mut self, number: u32, handle: u32) {
         if let Some(Known::Stream { handle: noted, .. }) = self.known.get_mut(&number) {
-            *noted = Some(handle);
+            if let Some(closed) = noted.replace(handle) {
+                self.of_streams.remove(&closed);
+            }
             self.of_streams.insert(handle, number);
         }
     }

@@ -89,6 +89,10 @@ impl TlsListener {
     pub(crate) fn attempt(&self) -> rustix::io::Result<Accepted> {
         let mut handshakes = self.handshakes.lock();
         let now = Instant::now();
+        // Before anybody loses a place: nobody may have asked for long, and what was missing may have come.
+        if let Some(ended) = advance(&mut handshakes, now) {
+            return Ok(ended);
+        }
         let listener = match self.take_connections(&mut handshakes, now)? {
             Taken::All(seen) => Some(seen),
             Taken::NoPlace => None,
@@ -101,19 +105,8 @@ impl TlsListener {
                 return Ok(Accepted::Failed(peer, error));
             }
         };
-        let mut at = 0;
-        while let Some(handshake) = handshakes.get_mut(at) {
-            match handshake.go_on(now) {
-                Ok(false) => at += 1,
-                Ok(true) => {
-                    let Handshake { stream, peer, .. } = handshakes.remove(at);
-                    return Ok(Accepted::Stream(stream, peer));
-                }
-                Err(error) => {
-                    let Handshake { peer, .. } = handshakes.remove(at);
-                    return Ok(Accepted::Failed(peer, error));
-                }
-            }
+        if let Some(ended) = advance(&mut handshakes, now) {
+            return Ok(ended);
         }
         let streams = handshakes
             .iter()
@@ -159,6 +152,25 @@ impl TlsListener {
         let stream = Arc::new(TlsStream::new(socket, session));
         Some(Handshake { stream, peer, begun, seen: None })
     }
+}
+
+/// Goes on with the handshakes that have moved, until one has ended, well or not.
+fn advance(handshakes: &mut Vec<Handshake>, now: Instant) -> Option<Accepted> {
+    let mut at = 0;
+    while let Some(handshake) = handshakes.get_mut(at) {
+        match handshake.go_on(now) {
+            Ok(false) => at += 1,
+            Ok(true) => {
+                let Handshake { stream, peer, .. } = handshakes.remove(at);
+                return Some(Accepted::Stream(stream, peer));
+            }
+            Err(error) => {
+                let Handshake { peer, .. } = handshakes.remove(at);
+                return Some(Accepted::Failed(peer, error));
+            }
+        }
+    }
+    None
 }
 
 /// How far those who wait for a handshake were taken.

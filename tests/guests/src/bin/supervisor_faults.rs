@@ -21,6 +21,7 @@ fn main() {
     failing_parents();
     parents_that_end_well();
     names_of_others();
+    names_of_the_dying();
 }
 
 // ---- what children do: they write to the log, which is the main process's mailbox ----
@@ -390,6 +391,30 @@ fn names_of_others() {
     check_eq("which the next supervisor above mends", line(), "stolen starts".to_string());
     root.stop().unwrap();
     nothing_more();
+}
+
+/// A supervisor that is killed leaves a child that has its name for a little longer.
+fn names_of_the_dying() {
+    let low =
+        Supervisor::new(Strategy::OneForOne).child(Child::new("slow", (), slow).named("slow"));
+    let root = start(Strategy::OneForOne, vec![Child::supervisor("low", low)]);
+    check_eq("a child that takes its time", line(), "slow starts".to_string());
+    let first = Process::<()>::lookup("slow").expect("it runs");
+    root.children().unwrap()[0].process.expect("it runs").kill();
+    check_eq("is waited for by the next supervisor", line(), "slow starts".to_string());
+    check("when it has ended", !first.is_alive());
+    check_eq("who starts once", started_again(&root), 1);
+    root.stop().unwrap();
+    nothing_more();
+}
+
+/// Ends a little after its supervisor.
+fn slow((): ()) {
+    lunatic::survive_links(true);
+    log("slow starts".to_string());
+    if let Ok(Event::LinkFailed(_)) = Mailbox::<()>::own().next() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn started_again(supervisor: &SupervisorRef) -> u64 {
