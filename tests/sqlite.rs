@@ -296,26 +296,94 @@ fn sql_costs_fuel() {
 fn sizes_memory_and_depth_have_limits() {
     let nested = |kind: &str| format!("apart together open :memory: | nested 0 100000 {kind}");
     let kinds = ["brackets", "not", "and", "select"].map(nested);
+    let too_wide = format!(
+        "apart together open :memory: | query 0 SELECT {}1",
+        "zeroblob(1000000), ".repeat(70)
+    );
     let mut calls: Vec<(&str, &str)> = kinds.iter().map(|call| (&**call, "refused")).collect();
     calls.extend([
         ("apart views 5", "done"),
         ("apart views 40", ": "),
         ("open :memory:", "connection 0"),
         ("exec 0 SELECT zeroblob(100000000)", "18: string or blob too big (18)"),
-        ("exec 0 CREATE TABLE a (b); INSERT INTO a VALUES (zeroblob(20000000))", "done"),
+        ("exec 0 CREATE TABLE a (b); INSERT INTO a VALUES (zeroblob(1000000))", "done"),
         ("exec 0 INSERT INTO a SELECT a.b FROM a, a x, a y", "done"),
         (
-            "exec 0 WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 30) \
-             INSERT INTO a SELECT zeroblob(20000000) FROM n",
+            "exec 0 WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 600) \
+             INSERT INTO a SELECT zeroblob(1000000) FROM n",
             "7: out of memory (7)",
         ),
         ("query 0 SELECT count(*) FROM a", "[2]"),
-        // Rows of the largest values are larger than an answer may be.
-        (
-            "apart together open :memory: | query 0 SELECT zeroblob(40000000), zeroblob(40000000)",
-            "ended",
-        ),
+        // Rows of many of the largest values are larger than an answer may be.
+        (&too_wide, "ended"),
         ("query 0 SELECT 1", "[1]"),
     ]);
     answers(&[], &calls);
+}
+
+#[test]
+fn addresses_are_neither_told_nor_taken() {
+    answers(
+        &[],
+        &[
+            ("open :memory:", "connection 0"),
+            (
+                "exec 0 SELECT fts3_tokenizer('simple')",
+                "not authorized to use function: fts3_tokenizer",
+            ),
+            // With values that are bound, SQLite itself would allow it.
+            ("apart together open :memory: | prepare 0 SELECT fts3_tokenizer(?1)", "ended"),
+            ("apart together open :memory: | prepare 0 SELECT FTS3_Tokenizer('evil', ?1)", "ended"),
+            ("exec 0 CREATE VIRTUAL TABLE t USING fts3(x); INSERT INTO t VALUES ('a b')", "done"),
+            ("query 0 SELECT count(*) FROM t WHERE x MATCH 'b'", "[1]"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_nested_deeply_takes_no_more_stack_than_there_is() {
+    // Parts of a compound are compiled one inside of the other.
+    let arms = |levels: usize, parts: usize, begin: &str, end: &str| {
+        (0..levels).fold("SELECT 1 AS x".to_string(), |inner, _| {
+            format!("{begin}({inner}){end}{}", " UNION ALL SELECT 1".repeat(parts))
+        })
+    };
+    let mut calls = vec![("open :memory:".to_string(), "connection 0")];
+    for (levels, parts) in [(5, 499), (12, 99), (20, 99), (60, 50)] {
+        calls.push((format!("exec 0 {}", arms(levels, parts, "SELECT ", "")), ""));
+        calls.push((format!("exec 0 {}", arms(levels, parts, "SELECT DISTINCT x FROM ", "")), ""));
+    }
+    for depth in [10, 60, 90] {
+        calls.push((format!("exec 0 CREATE VIEW v{depth}x0 AS SELECT 1 AS x"), "done"));
+        for view in 1..=195 {
+            let below = view - 1;
+            let sql = arms(depth, 0, "SELECT DISTINCT x FROM ", "");
+            let sql = sql.replace("SELECT 1 AS x", &format!("SELECT x FROM v{depth}x{below}"));
+            calls.push((format!("exec 0 CREATE VIEW v{depth}x{view} AS {sql}"), ""));
+        }
+        calls.push((format!("exec 0 SELECT x FROM v{depth}x195"), ""));
+        calls.push((format!("exec 0 SELECT x FROM v{depth}x5"), ""));
+    }
+    calls.push(("query 0 SELECT 1".to_string(), "[1]"));
+    let calls: Vec<(&str, &str)> = calls.iter().map(|(call, said)| (&**call, *said)).collect();
+    answers_on("2", &[], &calls);
+}
+
+#[test]
+fn functions_that_take_the_product_of_two_lengths_are_few_in_a_statement() {
+    let sql = |count: usize| {
+        format!("query 0 SELECT instr('ab', 'b'){}", " + instr('ab', 'b')".repeat(count - 1))
+    };
+    let (some, many) = (sql(32), format!("apart together open :memory: | {}", sql(33)));
+    let long = "apart together open :memory: | query 0 SELECT instr(zeroblob(300000), zeroblob(150000) || 'b')";
+    answers(
+        &[],
+        &[
+            ("open :memory:", "connection 0"),
+            (&some, "[64]"),
+            (&many, "ended"),
+            (long, "[0]"),
+            (&some, "[64]"),
+        ],
+    );
 }

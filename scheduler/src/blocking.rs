@@ -25,6 +25,9 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// an idle one.
 const KEEP: Duration = Duration::from_secs(10);
 
+/// The stack of a thread. Address space only, until it is used: SQLite's compiler may need some of it.
+const STACK_BYTES: usize = 16 << 20;
+
 /// Why a blocking job was not taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,7 +84,7 @@ impl BlockingPool {
         state.named += 1;
         let name = format!("lunatic-blocking-{}", state.named);
         let pool = self.clone();
-        match thread::Builder::new().name(name).spawn(move || pool.work()) {
+        match thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(move || pool.work()) {
             Ok(_) => Ok(()),
             Err(error) => {
                 state.threads -= 1;

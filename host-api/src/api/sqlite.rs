@@ -10,8 +10,8 @@ use crate::jobs::{Asker, Turn};
 use crate::memory::Ptr;
 use crate::sql::wire::Encoder;
 use crate::sql::{
-    Connection, Database, Failure, LOCK_TRIES, LOCK_WAIT, MEMORY_BYTES_MAX, Queue, SQL_BYTES_MAX,
-    Statement, VALUE_BYTES_MAX,
+    ANSWER_BYTES_MAX, Connection, Database, Failure, LOCK_TRIES, LOCK_WAIT, MEMORY_BYTES_MAX,
+    Queue, SQL_BYTES_MAX, Statement,
 };
 
 /// Connections of one process. Each has a few files of the system's. By feel.
@@ -37,9 +37,9 @@ host_functions! {
     /// variant as a u32 from 0 on, an option as a byte (0 or 1) and what it holds. A *value* is one of
     /// Null, Blob (length, bytes), Text (length, UTF-8), Double (f64), Integer (i64).
     ///
-    /// Limits: a text, a blob, a row or an answer has at most 64 MiB, the SQL of a call 16 MiB; SQLite
-    /// takes at most 256 MiB of memory for a process, or as much as that may have itself; a process has
-    /// at most 64 connections. `ATTACH` is for `:memory:` only, extensions are not loaded, and settings
+    /// Limits: a text, a blob or a stored row has at most 1 MiB, an answer 64 MiB, the SQL of a call 16
+    /// MiB; SQLite takes at most 256 MiB of memory for a process, or as much as that may have itself; a
+    /// process has at most 64 connections. `ATTACH` is for `:memory:` only, extensions are not loaded, and settings
     /// that concern more than the one database are refused or do nothing. Who needs a lock that another
     /// connection has waits for it, 5 seconds at most (`PRAGMA busy_timeout` does nothing). SQLite's
     /// instructions cost fuel; 32 queries of all processes run at the same time, others queue.
@@ -237,7 +237,7 @@ fn trap(what: &str, failure: &Failure) -> Fault {
 
 fn finish(encoder: Encoder) -> Result<Vec<u8>, Fault> {
     encoder.finish().ok_or_else(|| {
-        Fault::new(format!("an answer of more than {VALUE_BYTES_MAX} bytes, which is the most"))
+        Fault::new(format!("an answer of more than {ANSWER_BYTES_MAX} bytes, which is the most"))
     })
 }
 

@@ -113,6 +113,7 @@ impl Database {
         let mut open = self.open.lock();
         let open = open.as_mut().expect("it is open until it is dropped");
         self.scene.set_asker(asker);
+        self.scene.begin_statement();
         let mut result = self.scene.within(|| work(open));
         self.scene.set_asker(None);
         let refusal = self.scene.take_refusal();
@@ -131,6 +132,7 @@ impl Database {
         self.with(Some(asker), |open| {
             let sql = zero_ended(sql)?;
             while *from < sql.as_bytes().len() {
+                self.scene.begin_statement();
                 let prepared = Raw::prepare(&open.connection, &sql, *from)?;
                 let Some(mut statement) = prepared.statement else { break };
                 while statement.step()? != super::DONE {}
@@ -258,8 +260,9 @@ fn connect(scene: &Arc<Scene>, name: &str, flags: OpenFlags) -> rusqlite::Result
         // What a statement is compiled to: a view of views may be anything.
         (Limit::SQLITE_LIMIT_VDBE_OP, 1_000_000),
         // These take stack, or time in which nothing can be asked.
-        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
-        (Limit::SQLITE_LIMIT_PARSER_DEPTH, 500),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_PARSER_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
         (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 100),
         (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000),
     ] {

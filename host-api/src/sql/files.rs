@@ -71,6 +71,12 @@ pub(super) unsafe extern "C" fn open(name: *const c_char, flags: c_int, mode: c_
             IntoRawFd::into_raw_fd,
         );
     }
+    // The index of a write-ahead log is on the heap. One in a file, which a connection that may only read would
+    // make, would be that of those who write, too, and they cannot map it.
+    // SAFETY: forwards the caller's promise.
+    if unsafe { CStr::from_ptr(name) }.to_bytes().ends_with(b"-shm") {
+        return fail(libc::EACCES);
+    }
     // SAFETY: forwards the caller's promise.
     let opened = unsafe { beneath(name, |dir, path| dir.open_as_host(path, flags, mode)) };
     opened.map_or_else(fail, IntoRawFd::into_raw_fd)

@@ -52,7 +52,11 @@ fn has_room_for(more: i64) -> bool {
 }
 
 fn changed(by: i64) {
-    metered(|meter| meter.used.fetch_add(by, Relaxed));
+    // What others have taken, and this one gives back, makes no room here.
+    metered(|meter| {
+        let used = |used: i64| Some(used.saturating_add(by).max(0));
+        let _always = meter.used.fetch_update(Relaxed, Relaxed, used);
+    });
     let bytes = usize::try_from(by.unsigned_abs()).unwrap_or(0);
     if by < 0 { held::sub(bytes) } else { held::add(bytes) }
 }

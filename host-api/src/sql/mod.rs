@@ -45,8 +45,12 @@ use rusqlite::InterruptHandle;
 use crate::node::NodeInner;
 use crate::stdio::Host;
 
-/// Most bytes of a text, a blob or a stored row. By feel: as much as a message may have.
-pub(crate) const VALUE_BYTES_MAX: usize = 64 << 20;
+/// Most bytes of a text, a blob or a stored row. Some of SQLite's functions take the product of two
+/// lengths, and nothing ends them: `instr` then takes ten seconds.
+pub(crate) const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of an answer. By feel: as much as a message may have.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Most bytes of the SQL of one call. By feel: larger than any dump that one would execute at once.
 pub(crate) const SQL_BYTES_MAX: u32 = 16 << 20;

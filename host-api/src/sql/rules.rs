@@ -3,7 +3,7 @@
 
 use rusqlite::hooks::{AuthAction, Authorization};
 
-use super::scene::Scene;
+use super::scene::{self, Scene};
 
 /// Settings that concern only the connection's own database, and questions. What is in no list is
 /// refused.
@@ -76,8 +76,29 @@ const HINTS: [&str; 6] =
 /// Databases without a file, as `ATTACH` knows them: in memory; temporary, which is in memory, too.
 const WITHOUT_FILE: [&str; 2] = [":memory:", ""];
 
+/// Functions that nobody may call. `fts3_tokenizer` gives and takes addresses of the runtime's.
+const FORBIDDEN: [&str; 2] = ["load_extension", "fts3_tokenizer"];
+
+/// Functions that take the product of their arguments' lengths. Nothing can be asked while they work.
+const SLOW: [&str; 9] =
+    ["instr", "replace", "trim", "ltrim", "rtrim", "unhex", "json_patch", "like", "glob"];
+
+/// Most calls of those in a statement: they may all stand between two questions. By feel.
+const SLOW_CALLS_MAX: u64 = 32;
+
+/// Most bytes of stack that SQLite may have under itself when it compiles a part of a statement: a
+/// quarter of a pool's thread's, as it asks at each `SELECT` and not in between.
+const STACK_BYTES_MAX: usize = 4 << 20;
+
 /// Whether a part of a statement is allowed; if not, the scene is told why.
 pub(super) fn judge(scene: &Scene, action: AuthAction<'_>) -> Authorization {
+    if scene::stack_used() > STACK_BYTES_MAX {
+        scene
+            .refuse("the statement, with the views that it uses, is nested too deeply".to_string());
+        return Authorization::Deny;
+    }
+    let is_one_of =
+        |names: &[&str], name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
     let why = match action {
         AuthAction::Attach { filename } if WITHOUT_FILE.contains(&filename) => {
             return Authorization::Allow;
@@ -96,10 +117,16 @@ pub(super) fn judge(scene: &Scene, action: AuthAction<'_>) -> Authorization {
             }
             format!("PRAGMA {name} is not allowed")
         }
+        AuthAction::Function { function_name } if is_one_of(&FORBIDDEN, function_name) => {
+            format!("the function {function_name} is not allowed")
+        }
         AuthAction::Function { function_name }
-            if function_name.eq_ignore_ascii_case("load_extension") =>
+            if is_one_of(&SLOW, function_name) && scene.count_slow_call() > SLOW_CALLS_MAX =>
         {
-            "extensions cannot be loaded".to_string()
+            format!(
+                "the statement calls {} more than {SLOW_CALLS_MAX} times in all, views included",
+                SLOW.join(", ")
+            )
         }
         // `ATTACH` of something that is not a plain text is among them.
         AuthAction::Unknown { code, .. } => {

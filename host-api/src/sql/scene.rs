@@ -1,6 +1,6 @@
 //! For whom SQLite works on this thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -22,6 +22,8 @@ pub(super) struct Scene {
     allowance: AtomicU64,
     /// Instructions that have been run since somebody asked.
     run: AtomicU64,
+    /// Calls of slow functions in the statement that is compiled. `Relaxed`: a number only.
+    slow_calls: AtomicU64,
     /// Why the rules have refused something.
     refusal: Mutex<Option<String>>,
 }
@@ -34,6 +36,8 @@ impl fmt::Debug for Scene {
 
 thread_local! {
     static HERE: RefCell<Option<Arc<Scene>>> = const { RefCell::new(None) };
+    /// Where the stack was when this thread began to work for somebody.
+    static STACK_AT: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Scene {
@@ -44,6 +48,7 @@ impl Scene {
             asker: Mutex::default(),
             allowance: AtomicU64::new(u64::MAX),
             run: AtomicU64::new(0),
+            slow_calls: AtomicU64::new(0),
             refusal: Mutex::default(),
         }
     }
@@ -51,14 +56,15 @@ impl Scene {
     /// Does something with SQLite, for this scene.
     pub(super) fn within<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
         /// Puts back what was there, whatever happens.
-        struct Leave(Option<Arc<Scene>>);
+        struct Leave(Option<Arc<Scene>>, usize);
         impl Drop for Leave {
             fn drop(&mut self) {
+                STACK_AT.set(self.1);
                 HERE.with(|here| std::mem::swap(&mut *here.borrow_mut(), &mut self.0));
             }
         }
         let before = HERE.with(|here| here.borrow_mut().replace(Arc::clone(self)));
-        let _leave = Leave(before);
+        let _leave = Leave(before, STACK_AT.replace(stack_position()));
         work()
     }
 
@@ -88,6 +94,16 @@ impl Scene {
         self.run.swap(0, Relaxed)
     }
 
+    /// Another statement is compiled.
+    pub(super) fn begin_statement(&self) {
+        self.slow_calls.store(0, Relaxed);
+    }
+
+    /// One more call of a slow function in this statement; how many there are.
+    pub(super) fn count_slow_call(&self) -> u64 {
+        self.slow_calls.fetch_add(1, Relaxed) + 1
+    }
+
     /// The rules refuse something.
     pub(super) fn refuse(&self, why: String) {
         *self.refusal.lock() = Some(why);
@@ -97,6 +113,18 @@ impl Scene {
     pub(super) fn take_refusal(&self) -> Option<String> {
         self.refusal.lock().take()
     }
+}
+
+/// Where the stack is, as far as a function that is not inlined can tell.
+#[inline(never)]
+fn stack_position() -> usize {
+    let mark = 0_u8;
+    (&raw const mark).addr()
+}
+
+/// Bytes of stack since this thread began to work for somebody.
+pub(super) fn stack_used() -> usize {
+    STACK_AT.get().abs_diff(stack_position())
 }
 
 /// For whom this thread works, if it does. Also asked while a thread ends.

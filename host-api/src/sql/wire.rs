@@ -2,7 +2,7 @@
 //! reads them. Numbers are little-endian and have their full width; a length is a u64; a variant is a
 //! u32, from 0 on; an option is a byte (0 or 1), then what it holds; a tuple is its fields.
 
-use super::{Failure, VALUE_BYTES_MAX};
+use super::{ANSWER_BYTES_MAX, Failure};
 
 /// A value of SQLite's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,7 +95,7 @@ impl<'a> BindList<'a> {
     }
 }
 
-/// What is written for a guest; at most [`VALUE_BYTES_MAX`].
+/// What is written for a guest; at most [`ANSWER_BYTES_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     bytes: Vec<u8>,
@@ -136,7 +136,7 @@ impl Encoder {
 
     fn put(&mut self, parts: &[&[u8]]) {
         let more: usize = parts.iter().map(|part| part.len()).sum();
-        self.is_full |= self.bytes.len() + more > VALUE_BYTES_MAX;
+        self.is_full |= self.bytes.len() + more > ANSWER_BYTES_MAX;
         if !self.is_full {
             parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
         }
@@ -150,7 +150,7 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use super::{BindList, Encoder, Failure, Key, VALUE_BYTES_MAX, Value};
+    use super::{ANSWER_BYTES_MAX, BindList, Encoder, Failure, Key, Value};
 
     fn list(parts: &[&[u8]]) -> Vec<u8> {
         parts.concat()
@@ -213,7 +213,7 @@ mod tests {
         let bytes = encoder.finish().expect("it fits");
         assert_eq!(bytes, [1, 19, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, b'n', b'o']);
         let mut encoder = Encoder::default();
-        encoder.value(Value::Blob(&vec![0; VALUE_BYTES_MAX]));
+        encoder.value(Value::Blob(&vec![0; ANSWER_BYTES_MAX]));
         encoder.value(Value::Null);
         assert_eq!(encoder.finish(), None);
     }
