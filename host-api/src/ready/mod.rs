@@ -69,7 +69,8 @@ pub(crate) fn look(object: impl AsFd, interest: Interest) -> rustix::io::Result<
     };
     let mut asked = [PollFd::new(&object, wanted)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    if rustix::event::poll(&mut asked, Some(&now))? == 0 {
+    // The system does not begin a `poll` anew that a signal has met, even if it would not wait.
+    if rustix::io::retry_on_intr(|| rustix::event::poll(&mut asked, Some(&now)))? == 0 {
         return Ok(None);
     }
     let hangup = PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR;
