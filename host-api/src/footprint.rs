@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::thread;
@@ -91,7 +92,12 @@ pub(crate) fn limit(bytes: u64) -> io::Result<()> {
 
 /// Bytes of memory, swap and page tables of this program, if the system tells.
 fn whole() -> Option<u64> {
-    of_status(&fs::read_to_string("/proc/self/status").ok()?)
+    /// Opened once: later guests may have all descriptors that there are.
+    static STATUS: LazyLock<Option<fs::File>> =
+        LazyLock::new(|| fs::File::open("/proc/self/status").ok());
+    let mut text = [0; 8192];
+    let length = STATUS.as_ref()?.read_at(&mut text, 0).ok()?;
+    of_status(&String::from_utf8_lossy(&text[..length]))
 }
 
 /// The same from the text of `/proc/PID/status`. Pages of files are not its own.
@@ -107,7 +113,9 @@ fn of_status(status: &str) -> Option<u64> {
 /// What guests take. Tells the room.
 fn look() -> u64 {
     let before = BEFORE.get().copied().unwrap_or(0);
-    let taken = whole().unwrap_or(0).saturating_sub(before);
+    // Who cannot find out keeps to what was known.
+    let Some(now) = whole() else { return room().taken() };
+    let taken = now.saturating_sub(before);
     room().note_taken(taken);
     PEAK.fetch_max(taken, Relaxed);
     taken
@@ -145,6 +153,8 @@ fn give_back(with_heap: bool) {
 /// Ends those who have touched most, and waits until they have ended.
 fn relieve(limit: u64) {
     let nodes = warden::nodes();
+    // What the heap keeps of things that are gone is nobody's doing.
+    give_back_heap();
     let excess = look().saturating_sub(limit);
     let mut ended = Vec::new();
     let mut freed = 0;
@@ -177,6 +187,8 @@ fn largest(nodes: &[Arc<NodeInner>]) -> Vec<(u64, &NodeInner, Pid)> {
     let mut measured: Vec<(u64, &NodeInner, Pid)> = chosen
         .all()
         .map(|(number, holder)| (resident_bytes(holder.memory) as u64, &*nodes[number], holder.pid))
+        // The end of who has touched nothing helps nobody.
+        .filter(|(touched, ..)| *touched > 0)
         .collect();
     measured.sort_by_key(|(touched, ..)| std::cmp::Reverse(*touched));
     measured

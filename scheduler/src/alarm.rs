@@ -73,8 +73,7 @@ impl Alarm {
         self.sound.store(true, Ordering::Relaxed);
         self.sleep(until, limit, || {
             // After the announcements, before the look.
-            barrier.heavy();
-            last_look()
+            barrier.heavy() && last_look()
         });
         self.sound.store(false, Ordering::Relaxed);
     }

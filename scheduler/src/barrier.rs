@@ -36,15 +36,16 @@ impl Barrier {
     }
 
     /// What others wrote before their `light` is seen from now on, and what the caller wrote before they see
-    /// after it.
-    pub(crate) fn heavy(&self) {
+    /// after it. False if the system will not do it any more (a filter of system calls that came later): then
+    /// nothing is ordered.
+    pub(crate) fn heavy(&self) -> bool {
         #[cfg(not(loom))]
-        assert!(
-            membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED),
-            "membarrier does what it was registered for"
-        );
+        if !membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) {
+            return false;
+        }
         // SeqCst fence: the caller's own; partners: all `light` ones.
         fence(Ordering::SeqCst);
+        true
     }
 }
 

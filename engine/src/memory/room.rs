@@ -86,6 +86,11 @@ impl Room {
         self.given.load(Relaxed).saturating_sub(stocks)
     }
 
+    /// What the system said last.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
     /// The larger of what is used and what the system says.
     pub fn used_or_taken(&self) -> u64 {
         self.used().max(self.taken.load(Relaxed))
@@ -116,7 +121,8 @@ impl Room {
 
     /// Takes room for so many bytes. False: there is none, and the caller refuses.
     pub(crate) fn take(&self, bytes: u64) -> bool {
-        if !self.is_full() && (self.take_from_stock(bytes) || self.take_given(bytes)) {
+        let has_room = || self.take_from_stock(bytes) || self.take_given(bytes);
+        if bytes == 0 || !self.is_full() && has_room() {
             return true;
         }
         self.note_refusal();
