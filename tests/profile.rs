@@ -210,7 +210,7 @@ fn a_profile_for_speedscope_is_well_formed_whatever_the_names() {
     let text = hot_main().replace("$hot_alpha", "$\"hot \\\"\\0a;\\5c\"");
     run_wat_with(&["--profile", &option], &text).expect(0);
     let json = std::fs::read_to_string(&file).expect("the profile was written");
-    assert!(json.contains(r#"{"name":"hot \"�;\\"}"#), "\n{json}");
+    assert!(json.contains(r#"{"name":"hot \"\\n;\\"}"#), "\n{json}");
     for part in [r#""type":"sampled""#, r#""name":"all processes""#, r#""name":"main""#] {
         assert!(json.contains(part), "no {part}\n{json}");
     }
