@@ -3,7 +3,7 @@
 //! Parties: a process, which has connections and statements by number; the blocking pool, on which all
 //! SQL runs; SQLite, one library for the whole program. Rules:
 //!
-//! - Every call into SQLite is made *within* a [`Scene`] (`scene.rs`), which says for whom: the one
+//! - Every call into SQLite is made *within* a `Scene` (`scene.rs`), which says for whom: the one
 //!   directory whose files it may touch, and the meter of its memory. SQLite asks us for both, for each
 //!   file (`files.rs`) and each allocation (`memory.rs`): it knows no other way to either.
 //! - A connection ([`Database`]) and its statements are behind one lock. As a process makes one call at a
