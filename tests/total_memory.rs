@@ -32,6 +32,14 @@ const GREED: &str = "(func $greed (result i64) (local $pages i64)
       (then (local.set $pages (i64.add (local.get $pages) (i64.const 1))) (br $more))))
   (local.get $pages))";
 
+/// Spawns until it cannot, and says how many.
+const COUNT_SPAWNS: &str = "(local $count i64)
+      (loop $again
+        (if (call $try) (then
+          (local.set $count (i64.add (local.get $count) (i64.const 1)))
+          (br_if $again (i64.lt_u (local.get $count) (i64.const 100))))))
+      (call $say (local.get $count))";
+
 #[test]
 fn growing_beyond_what_all_may_have_answers_minus_one_and_says_so_once() {
     for options in WAYS {
@@ -115,19 +123,28 @@ fn tables_that_grow_count() {
 }
 
 #[test]
+fn tables_that_a_module_declares_count() {
+    // 32 bytes an entry, some thirteen million in all: five of them, the main process among them.
+    let items = format!("{TRY} (table 400000 400000 funcref)");
+    let text = program(&items, COUNT_SPAWNS).replacen("(module", &format!("(module {ERRORS}"), 1);
+    for options in WAYS {
+        let output = run_wat_with(options, &text).expect_quiet_success();
+        let lines: Vec<&str> = output.stdout.lines().collect();
+        let [error, count] = lines[..] else { panic!("two lines\n{output:#?}") };
+        assert!(
+            error.contains("with 12931072 bytes") || error.contains("--max-total-memory"),
+            "{error}"
+        );
+        assert_eq!(count, "4", "{output:#?}");
+    }
+}
+
+#[test]
 fn a_process_whose_declared_memory_does_not_fit_is_an_error_that_says_why() {
     // 8 MiB each, of which one (a 64th of the limit) is free: nine, the main process among them.
-    let body = "(local $count i64)
-      (loop $again
-        (if (call $try) (then
-          (local.set $count (i64.add (local.get $count) (i64.const 1)))
-          (br_if $again (i64.lt_u (local.get $count) (i64.const 100))))))
-      (call $say (local.get $count))";
-    let text = program(TRY, body).replacen("(module", &format!("(module {ERRORS}"), 1).replacen(
-        "(memory (export \"memory\") 2)",
-        "(memory (export \"memory\") 128)",
-        1,
-    );
+    let text = program(TRY, COUNT_SPAWNS)
+        .replacen("(module", &format!("(module {ERRORS}"), 1)
+        .replacen("(memory (export \"memory\") 2)", "(memory (export \"memory\") 128)", 1);
     for options in WAYS {
         let output = run_wat_with(options, &text).expect_quiet_success();
         let lines: Vec<&str> = output.stdout.lines().collect();

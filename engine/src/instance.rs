@@ -146,7 +146,7 @@ pub enum InstantiateError {
          may have {limit} (--max-total-memory); end some of them or raise the limit"
     )]
     TotalMemory {
-        /// Declared minimum.
+        /// Declared minimum, and a block of tables that is too large for the process's slot.
         wanted: usize,
         /// What is in use.
         used: u64,
@@ -191,12 +191,18 @@ impl<'a> Prepared<'a> {
         let charged = take_room(pool, plan.bytes_min)?;
         let mut new = Self { image, pool, limits, slot: None, charged, own_block: None };
         let bytes = image.block_bytes();
-        new.own_block = (bytes > block_bytes_max)
-            .then(|| match limits.memory_bytes_max {
-                limit if bytes > limit => Err(InstantiateError::TableLimit { bytes, limit }),
-                _ => heap_block(bytes),
-            })
-            .transpose()?;
+        if bytes > block_bytes_max {
+            let limit = limits.memory_bytes_max;
+            if bytes > limit {
+                return Err(InstantiateError::TableLimit { bytes, limit });
+            }
+            // Unlike a declared memory, all of it is touched at once.
+            if !pool.room().take(bytes as u64) {
+                return Err(no_room(pool, plan.bytes_min + bytes));
+            }
+            new.charged += bytes as u64;
+            new.own_block = Some(heap_block(bytes)?);
+        }
         new.slot = match image.form().memory {
             _ if plan.definition_offset == NOWHERE => None,
             // Even an empty one: that is what faults.
@@ -286,8 +292,13 @@ fn take_room(pool: &MemoryPool, bytes: usize) -> Result<u64, InstantiateError> {
     if charge == 0 {
         room.note_refusal();
     }
-    let (used, limit) = (room.used_or_taken(), room.limit());
-    Err(InstantiateError::TotalMemory { wanted: bytes, used, limit })
+    Err(no_room(pool, bytes))
+}
+
+#[cold]
+fn no_room(pool: &MemoryPool, wanted: usize) -> InstantiateError {
+    let (used, limit) = (pool.room().used_or_taken(), pool.room().limit());
+    InstantiateError::TotalMemory { wanted, used, limit }
 }
 
 /// A block that is too large for its owner's place.
