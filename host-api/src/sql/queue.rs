@@ -90,6 +90,16 @@ impl Waiting {
 
 /// Works until nothing waits.
 fn serve(node: &NodeInner) {
+    /// A job that a bug of ours has ended serves no more.
+    struct Serving<'a>(&'a NodeInner);
+    impl Drop for Serving<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.sql.0.lock().jobs -= 1;
+            }
+        }
+    }
+    let _serving = Serving(node);
     loop {
         let mut waiting = node.sql.0.lock();
         let Some((asker, work)) = waiting.work.pop_front() else {
