@@ -194,12 +194,18 @@ fn receive_context(call: &mut Call<'_, '_>) -> Option<u32> {
 
 /// Attaches something to the next message; its place there.
 pub(super) fn attach(call: &mut Call<'_, '_>, resource: Resource) -> Result<u32, Fault> {
+    // Each is a resource of the process's own, be the handle closed, until the message is sent.
+    let max = RESOURCES_MAX.min(call.state.config.resources_max);
     let seed = call.state.seed.get_or_insert_default();
-    if seed.pending.len() >= RESOURCES_MAX {
-        return Err(Fault::new(format!("a message carries at most {RESOURCES_MAX} resources")));
+    if seed.pending.len() >= max {
+        return Err(Fault::new(format!(
+            "a message of this process carries at most {max} resources"
+        )));
     }
     seed.pending.push(resource);
-    Ok(seed.pending.len() as u32 - 1)
+    let place = seed.pending.len() as u32 - 1;
+    call.state.tell_held();
+    Ok(place)
 }
 
 /// Takes what was attached at this place out of the last message.

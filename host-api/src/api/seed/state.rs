@@ -35,7 +35,7 @@ impl Seed {
     /// How many things it has, for the count of what the host holds.
     pub(crate) fn open(&self) -> usize {
         let ends = self.senders.entries.len() + self.receivers.entries.len();
-        ends + self.children.entries.len() + self.numbered.count()
+        ends + self.children.entries.len() + self.numbered.count() + self.pending.len()
     }
 
     /// The process has ended. What it had goes with this.
