@@ -10,7 +10,8 @@ mod support;
 use support::{Module, Running, lunatic, program, run_wat_with, spawn, spawn_with, times};
 
 /// Work that would notice one lost register or flag: `$kernel` of a seed.
-const KERNEL: &str = r#"
+const KERNEL: &str = concat!(
+    r#"
   (func $hash (param i64) (result i64) (local $i i64) (local $h i64)
     (local.set $h (local.get 0))
     (loop $next
@@ -46,72 +47,10 @@ const KERNEL: &str = r#"
       (br_if $next (i32.lt_u (local.get $i) (i32.const 3000))))
     (local.set $a (v128.xor (local.get $a) (v128.xor (local.get $b) (local.get $c))))
     (i64.add (i64x2.extract_lane 0 (local.get $a)) (i64x2.extract_lane 1 (local.get $a))))
-  ;; More vectors at once than there are registers.
-  (func $many (param i64) (result i64) (local $i i32)
-    (local $v0 v128) (local $v1 v128) (local $v2 v128) (local $v3 v128) (local $v4 v128) (local $v5 v128) (local $v6 v128) (local $v7 v128)
-    (local $v8 v128) (local $v9 v128) (local $v10 v128) (local $v11 v128) (local $v12 v128) (local $v13 v128) (local $v14 v128)
-    (local.set $v0 (i64x2.splat (i64.add (local.get 0) (i64.const 1))))
-    (local.set $v1 (i64x2.splat (i64.add (local.get 0) (i64.const 7920))))
-    (local.set $v2 (i64x2.splat (i64.add (local.get 0) (i64.const 15839))))
-    (local.set $v3 (i64x2.splat (i64.add (local.get 0) (i64.const 23758))))
-    (local.set $v4 (i64x2.splat (i64.add (local.get 0) (i64.const 31677))))
-    (local.set $v5 (i64x2.splat (i64.add (local.get 0) (i64.const 39596))))
-    (local.set $v6 (i64x2.splat (i64.add (local.get 0) (i64.const 47515))))
-    (local.set $v7 (i64x2.splat (i64.add (local.get 0) (i64.const 55434))))
-    (local.set $v8 (i64x2.splat (i64.add (local.get 0) (i64.const 63353))))
-    (local.set $v9 (i64x2.splat (i64.add (local.get 0) (i64.const 71272))))
-    (local.set $v10 (i64x2.splat (i64.add (local.get 0) (i64.const 79191))))
-    (local.set $v11 (i64x2.splat (i64.add (local.get 0) (i64.const 87110))))
-    (local.set $v12 (i64x2.splat (i64.add (local.get 0) (i64.const 95029))))
-    (local.set $v13 (i64x2.splat (i64.add (local.get 0) (i64.const 102948))))
-    (local.set $v14 (i64x2.splat (i64.add (local.get 0) (i64.const 110867))))
-    (loop $next
-      (local.set $v0 (i64x2.add (local.get $v0) (local.get $v1)))
-      (local.set $v1 (i64x2.add (local.get $v1) (local.get $v2)))
-      (local.set $v2 (i64x2.add (local.get $v2) (local.get $v3)))
-      (local.set $v3 (i64x2.add (local.get $v3) (local.get $v4)))
-      (local.set $v4 (i64x2.add (local.get $v4) (local.get $v5)))
-      (local.set $v5 (i64x2.add (local.get $v5) (local.get $v6)))
-      (local.set $v6 (i64x2.add (local.get $v6) (local.get $v7)))
-      (local.set $v7 (i64x2.add (local.get $v7) (local.get $v8)))
-      (local.set $v8 (i64x2.add (local.get $v8) (local.get $v9)))
-      (local.set $v9 (i64x2.add (local.get $v9) (local.get $v10)))
-      (local.set $v10 (i64x2.add (local.get $v10) (local.get $v11)))
-      (local.set $v11 (i64x2.add (local.get $v11) (local.get $v12)))
-      (local.set $v12 (i64x2.add (local.get $v12) (local.get $v13)))
-      (local.set $v13 (i64x2.add (local.get $v13) (local.get $v14)))
-      (local.set $v14 (i64x2.add (local.get $v14) (local.get $v0)))
-      (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $i) (i32.const 1000))))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v1)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v2)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v3)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v4)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v5)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v6)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v7)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v8)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v9)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v10)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v11)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v12)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v13)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v14)))
-    (i64.add (i64x2.extract_lane 0 (local.get $v0)) (i64x2.extract_lane 1 (local.get $v0))))
-  ;; Comparisons that ask for the parity flag: equal, and not a number.
-  (func $equal (param i64) (result i64) (local $i i32) (local $n i64) (local $s f64) (local $t f32)
-    (local.set $n (local.get 0))
-    (loop $next
-      (local.set $s (f64.add (local.get $s) (f64.const 0.5)))
-      (local.set $t (f32.div (f32.demote_f64 (f64.floor (local.get $s))) (f32.const 0)))
-      (if (f64.eq (local.get $s) (f64.floor (local.get $s)))
-        (then (local.set $n (i64.add (i64.rotl (local.get $n) (i64.const 5)) (i64.const 3)))))
-      (local.set $n (i64.add (i64.rotl (local.get $n) (i64.const 3))
-        (i64.extend_i32_u (f32.ne (local.get $t) (local.get $t)))))
-      (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $i) (i32.const 1000))))
-    (local.get $n))
-  (func $fib (param i64) (result i64)
+  (global $rounds i32 (i32.const 1000))
+"#,
+    include_str!("support/registers.wat"),
+    r#"  (func $fib (param i64) (result i64)
     (if (result i64) (i64.lt_u (local.get 0) (i64.const 2)) (then (local.get 0))
       (else (i64.add (call $fib (i64.sub (local.get 0) (i64.const 1)))
                      (call $fib (i64.sub (local.get 0) (i64.const 2)))))))
@@ -119,7 +58,8 @@ const KERNEL: &str = r#"
     (memory.fill (i32.const 2048) (i32.const 0) (i32.const 16384))
     (i64.add (i64.xor (call $hash (local.get 0)) (call $sum (local.get 0)))
       (i64.xor (i64.add (call $many (local.get 0)) (call $equal (local.get 0)))
-        (i64.add (call $checksum (local.get 0)) (call $fib (i64.const 12))))))"#;
+        (i64.add (call $checksum (local.get 0)) (call $fib (i64.const 12))))))"#
+);
 
 /// A thousand processes that compute, for so long or only once; prints the sum of the first results, and how many
 /// differed later. `meanwhile` is what the main process does in between.

@@ -23,7 +23,8 @@ use lunatic_engine::{
 
 /// Everything that may be lost: general registers, flags between an instruction and the one that
 /// asks for them, vectors, frames under construction, memory.
-const KERNEL: &str = r#"(module
+const KERNEL: &str = concat!(
+    r#"(module
   (memory 1)
   (type $unary (func (param i64) (result i64)))
   (table funcref (elem $double $square $mix))
@@ -74,72 +75,10 @@ const KERNEL: &str = r#"(module
       (br_if $next (i32.lt_u (local.get $i) (i32.const 40))))
     (local.set $a (v128.xor (local.get $a) (v128.xor (local.get $b) (local.get $c))))
     (i64.add (i64x2.extract_lane 0 (local.get $a)) (i64x2.extract_lane 1 (local.get $a))))
-  ;; More vectors at once than there are registers.
-  (func $many (param i64) (result i64) (local $i i32)
-    (local $v0 v128) (local $v1 v128) (local $v2 v128) (local $v3 v128) (local $v4 v128) (local $v5 v128) (local $v6 v128) (local $v7 v128)
-    (local $v8 v128) (local $v9 v128) (local $v10 v128) (local $v11 v128) (local $v12 v128) (local $v13 v128) (local $v14 v128)
-    (local.set $v0 (i64x2.splat (i64.add (local.get 0) (i64.const 1))))
-    (local.set $v1 (i64x2.splat (i64.add (local.get 0) (i64.const 7920))))
-    (local.set $v2 (i64x2.splat (i64.add (local.get 0) (i64.const 15839))))
-    (local.set $v3 (i64x2.splat (i64.add (local.get 0) (i64.const 23758))))
-    (local.set $v4 (i64x2.splat (i64.add (local.get 0) (i64.const 31677))))
-    (local.set $v5 (i64x2.splat (i64.add (local.get 0) (i64.const 39596))))
-    (local.set $v6 (i64x2.splat (i64.add (local.get 0) (i64.const 47515))))
-    (local.set $v7 (i64x2.splat (i64.add (local.get 0) (i64.const 55434))))
-    (local.set $v8 (i64x2.splat (i64.add (local.get 0) (i64.const 63353))))
-    (local.set $v9 (i64x2.splat (i64.add (local.get 0) (i64.const 71272))))
-    (local.set $v10 (i64x2.splat (i64.add (local.get 0) (i64.const 79191))))
-    (local.set $v11 (i64x2.splat (i64.add (local.get 0) (i64.const 87110))))
-    (local.set $v12 (i64x2.splat (i64.add (local.get 0) (i64.const 95029))))
-    (local.set $v13 (i64x2.splat (i64.add (local.get 0) (i64.const 102948))))
-    (local.set $v14 (i64x2.splat (i64.add (local.get 0) (i64.const 110867))))
-    (loop $next
-      (local.set $v0 (i64x2.add (local.get $v0) (local.get $v1)))
-      (local.set $v1 (i64x2.add (local.get $v1) (local.get $v2)))
-      (local.set $v2 (i64x2.add (local.get $v2) (local.get $v3)))
-      (local.set $v3 (i64x2.add (local.get $v3) (local.get $v4)))
-      (local.set $v4 (i64x2.add (local.get $v4) (local.get $v5)))
-      (local.set $v5 (i64x2.add (local.get $v5) (local.get $v6)))
-      (local.set $v6 (i64x2.add (local.get $v6) (local.get $v7)))
-      (local.set $v7 (i64x2.add (local.get $v7) (local.get $v8)))
-      (local.set $v8 (i64x2.add (local.get $v8) (local.get $v9)))
-      (local.set $v9 (i64x2.add (local.get $v9) (local.get $v10)))
-      (local.set $v10 (i64x2.add (local.get $v10) (local.get $v11)))
-      (local.set $v11 (i64x2.add (local.get $v11) (local.get $v12)))
-      (local.set $v12 (i64x2.add (local.get $v12) (local.get $v13)))
-      (local.set $v13 (i64x2.add (local.get $v13) (local.get $v14)))
-      (local.set $v14 (i64x2.add (local.get $v14) (local.get $v0)))
-      (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $i) (i32.const 20))))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v1)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v2)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v3)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v4)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v5)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v6)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v7)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v8)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v9)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v10)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v11)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v12)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v13)))
-    (local.set $v0 (v128.xor (local.get $v0) (local.get $v14)))
-    (i64.add (i64x2.extract_lane 0 (local.get $v0)) (i64x2.extract_lane 1 (local.get $v0))))
-  ;; Comparisons that ask for the parity flag: equal, and not a number.
-  (func $equal (param i64) (result i64) (local $i i32) (local $n i64) (local $s f64) (local $t f32)
-    (local.set $n (local.get 0))
-    (loop $next
-      (local.set $s (f64.add (local.get $s) (f64.const 0.5)))
-      (local.set $t (f32.div (f32.demote_f64 (f64.floor (local.get $s))) (f32.const 0)))
-      (if (f64.eq (local.get $s) (f64.floor (local.get $s)))
-        (then (local.set $n (i64.add (i64.rotl (local.get $n) (i64.const 5)) (i64.const 3)))))
-      (local.set $n (i64.add (i64.rotl (local.get $n) (i64.const 3))
-        (i64.extend_i32_u (f32.ne (local.get $t) (local.get $t)))))
-      (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $i) (i32.const 20))))
-    (local.get $n))
-  (func $bulk (param i64) (result i64)
+  (global $rounds i32 (i32.const 20))
+"#,
+    include_str!("../../tests/support/registers.wat"),
+    r#"  (func $bulk (param i64) (result i64)
     (memory.fill (i32.const 100) (i32.wrap_i64 (local.get 0)) (i32.const 50))
     (memory.copy (i32.const 120) (i32.const 90) (i32.const 60))
     (i64.add (i64.load (i32.const 127)) (i64.extend_i32_u (memory.grow (i32.const 0)))))
@@ -152,7 +91,8 @@ const KERNEL: &str = r#"(module
   (func (export "trap") (param i64) (result i64)
     (i64.div_u (call $integers (local.get 0)) (i64.const 0)))
   (func $deep (export "overflow") (param i64) (result i64)
-    (i64.add (i64.const 1) (call $deep (i64.add (local.get 0) (i64.const 1))))))"#;
+    (i64.add (i64.const 1) (call $deep (i64.add (local.get 0) (i64.const 1))))))"#
+);
 
 static PREEMPTIONS: AtomicU64 = AtomicU64::new(0);
 static STEPPING: AtomicBool = AtomicBool::new(false);
