@@ -17,9 +17,9 @@
 
 use crate::{
     Program,
+    handle::Handle,
     mailbox::UNIT_BYTES,
     pid::Pid,
-    runtime::Handle,
     slot::Slot,
     sync::{AtomicU64, Ordering::Relaxed},
 };

@@ -3,7 +3,7 @@
 //!
 //! This crate knows no WebAssembly, no host function and no file. What a process *is* the user says
 //! with [`Program`]; what it can do here is run, wait, be woken, send, receive, end. Read in this
-//! order: `pid`, `state`, `slot`, `process`, `worker`, `park` (with its README), `runtime`; then
+//! order: `pid`, `state`, `slot`, `process`, `worker`, `park` (with its README), `runtime`, `handle`; then
 //! `mailbox`, `channel`, `timer`, `blocking` as needed.
 //!
 //! Limits, all with names: [`Builder`]'s settings, [`MAX_EXTRA`], and the constants at the head of
@@ -34,8 +34,10 @@ mod slot;
 mod surplus;
 mod tick;
 
+mod builder;
 mod closing;
 mod driver;
+mod handle;
 mod park;
 mod runtime;
 mod timer;
@@ -47,17 +49,19 @@ mod counters;
 
 pub use arena::{ArenaError, Guard};
 pub use blocking::{BlockingError, Job};
+pub use builder::{Builder, StartError};
 pub use corosensei::trap::TrapHandlerRegs;
 pub use counters::{Counters, OWN_COUNTERS};
 pub use current::{FiberBounds, Turn, current_fiber, current_turn, note_interruption};
 pub use driver::Driver;
+pub use handle::Handle;
 pub use held::Holder;
 pub use mailbox::{Envelope, Found};
 pub use pid::Pid;
 pub use pool::SpawnError;
 pub use process::Process;
 pub use quota::{MailboxLimit, Room};
-pub use runtime::{Builder, Handle, Runtime, StartError};
+pub use runtime::Runtime;
 pub use slot::{Bounds, MAX_EXTRA};
 pub use tick::Preemption;
 pub use timer::TimerId;

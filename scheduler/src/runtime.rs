@@ -8,40 +8,38 @@
 
 use crate::{
     Program,
-    arena::{Arena, ArenaError, Guard, RESERVE_BYTES},
+    arena::{Arena, RESERVE_BYTES},
     beat::Beat,
-    blocking::{BlockingError, BlockingPool, Job},
-    channel::Wake,
+    blocking::BlockingPool,
+    builder::{Builder, StartError},
     closing::Closing,
-    counters::{Block, Counters},
+    counters::Block,
     driver::Driver,
     envelopes::Pool,
+    handle::Handle,
     held::note,
     mailbox::{Envelope, post},
     park::Idle,
     pid::Pid,
     pool::{SlotPool, SpawnError},
-    process::Process,
     queues::{Queues, Thief},
     quota::{Queue, Room},
-    slot::{Bounds, LargeStack, MAX_EXTRA, Slot, overhead_bytes},
+    slot::{MAX_EXTRA, Slot, overhead_bytes},
     state::Signal,
     surplus::Surplus,
     sync::{Arc, Condvar, Mutex, RwLock, thread},
-    tick::{Preemption, Tick},
-    timer::{Inserted, TimerId, Wheels},
+    tick::Tick,
+    timer::{TimerId, Wheels},
     worker::Core,
 };
 use crossbeam_deque::Injector;
 use crossbeam_utils::CachePadded;
-use std::{fmt, io, num::NonZeroUsize, ptr::NonNull, time::Instant};
+use std::{io, time::Instant};
 
 /// The least that must remain for a stack when `extra` is at its largest.
-const MIN_STACK_BYTES: usize = 16 * 1024;
+pub(crate) const MIN_STACK_BYTES: usize = 16 * 1024;
 /// The least number of processes worth starting for when address space is scarce.
 const PROCESSES_MIN: usize = 1024;
-/// Pids have 32 bits for the slot.
-const PROCESSES_LIMIT: usize = 1 << 31;
 
 /// What workers and handles share.
 pub(crate) struct Shared<P: Program> {
@@ -61,7 +59,7 @@ pub(crate) struct Shared<P: Program> {
     pub(crate) blocking: BlockingPool,
     pub(crate) epoch: Instant,
     /// Open for spawns from outside; closed by the sweep, which must miss nobody.
-    gate: RwLock<bool>,
+    pub(crate) gate: RwLock<bool>,
     extra_max: usize,
     /// Bytes that extra and stack share.
     room: usize,
@@ -148,7 +146,7 @@ impl<P: Program> Shared<P> {
         *self.gate.write() = false;
     }
 
-    fn others(&self) -> &Block {
+    pub(crate) fn others(&self) -> &Block {
         &self.counters[self.workers()]
     }
 
@@ -159,366 +157,13 @@ impl<P: Program> Shared<P> {
         }
     }
 
-    fn deliver(&self, slot: Slot<P>, signal: Signal) -> bool {
+    pub(crate) fn deliver(&self, slot: Slot<P>, signal: Signal) -> bool {
         match signal {
             Signal::Enqueue => self.inject(slot),
             Signal::Noted => {}
             Signal::Gone => return false,
         }
         true
-    }
-}
-
-/// The runtime as any thread may hold it. Clones are the same runtime.
-pub struct Handle<P: Program>(Arc<Shared<P>>);
-
-impl<P: Program> Clone for Handle<P> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<P: Program> Handle<P> {
-    pub(crate) fn shared(&self) -> &Shared<P> {
-        &self.0
-    }
-
-    /// Like [`Worker::spawn`](crate::Worker::spawn), from any thread; slower. With `stack_bytes` the
-    /// process gets a stack of its own that is so large, which costs two memory mappings.
-    pub fn spawn(
-        &self,
-        extra: usize,
-        stack_bytes: Option<usize>,
-        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
-    ) -> Result<Pid, SpawnError> {
-        self.spawn_bounded(extra, Bounds { stack_bytes, ..Bounds::default() }, init)
-    }
-
-    /// The same with bounds: a stack that is asked for is one of its own, however small.
-    pub fn spawn_bounded(
-        &self,
-        extra: usize,
-        bounds: Bounds,
-        init: impl FnOnce(Pid, Process<P>, NonNull<u8>) -> P,
-    ) -> Result<Pid, SpawnError> {
-        /// Gives the slot back if `init` panics.
-        struct Return<'a, P: Program>(&'a Shared<P>, u32);
-        impl<P: Program> Drop for Return<'_, P> {
-            fn drop(&mut self) {
-                self.0.slots.give_shared(self.1);
-            }
-        }
-        let shared = self.shared();
-        shared.check_extra(extra)?;
-        let open = shared.gate.read_recursive();
-        if !*open {
-            return Err(SpawnError::ShuttingDown);
-        }
-        let large = bounds.stack_bytes.map(|bytes| bytes.max(Bounds::STACK_BYTES_MIN));
-        let large = large.map(LargeStack::new).transpose().map_err(SpawnError::Stack)?;
-        let slot = shared.slots.take_shared()?;
-        let on_panic = Return(shared, slot.index());
-        let pid = slot.build(extra, large, bounds, init);
-        std::mem::forget(on_panic);
-        shared.others().spawned.add_shared(1);
-        shared.inject(slot);
-        Ok(pid)
-    }
-
-    /// Like [`Worker::send`](crate::Worker::send), from any thread.
-    pub fn send(
-        &self,
-        to: Pid,
-        message: impl Into<Envelope<P::Message>>,
-    ) -> Result<(), Envelope<P::Message>> {
-        let shared = self.shared();
-        let posted = shared.post(to, message.into(), || None, u64::from);
-        if let Some(slot) = posted.inspect_err(|_| shared.others().refused.add_shared(1))? {
-            shared.inject(slot);
-        }
-        shared.others().sent.add_shared(1);
-        Ok(())
-    }
-
-    /// Makes a process look around once more; whether there is such a process.
-    pub fn wake(&self, pid: Pid) -> bool {
-        let Some(slot) = self.shared().slots.lookup(pid) else { return false };
-        self.shared().deliver(slot, slot.header().state.wake(pid.generation()))
-    }
-
-    /// Ends a process at its next scheduling point; whether there is such a process.
-    pub fn kill(&self, pid: Pid) -> bool {
-        let Some(slot) = self.shared().slots.lookup(pid) else { return false };
-        let signal = slot.header().state.kill(pid.generation());
-        if signal == Signal::Noted {
-            self.shared().chase(slot);
-        }
-        self.shared().deliver(slot, signal)
-    }
-
-    /// Has the program of a process told at its end that somebody asked for it; whether there is
-    /// such a process. If there is, its [`ended`](Program::ended) sees all that the caller did
-    /// before.
-    pub fn watch(&self, pid: Pid) -> bool {
-        self.shared().watch(pid)
-    }
-
-    /// Whether the process lives. It may die the next moment.
-    pub fn exists(&self, pid: Pid) -> bool {
-        self.shared().exists(pid)
-    }
-
-    /// Wakes a process at `deadline`, once.
-    pub fn set_timer_for(&self, pid: Pid, deadline: Instant) -> TimerId {
-        // Outsiders' timers go to the first worker.
-        let shared = self.shared();
-        let (id, inserted) = shared.timers.insert(0, shared.nanos(deadline), pid);
-        if inserted == Inserted::Earliest {
-            shared.idle.unpark(0);
-            if let Some(tick) = &shared.tick {
-                tick.mind(shared.nanos(deadline));
-            }
-        }
-        id
-    }
-
-    /// Forgets a timer; whether it was still pending.
-    pub fn cancel_timer(&self, id: TimerId) -> bool {
-        self.shared().cancel_timer(id)
-    }
-
-    /// Drops delayed messages whose senders have ended; how many. Takes a while if there are many timers.
-    pub fn drop_orphans(&self) -> usize {
-        self.shared().timers.drop_orphans(|pid| self.exists(pid))
-    }
-
-    /// Runs a job on a thread where it may block. First come, first served.
-    pub fn spawn_blocking(&self, job: Job) -> Result<(), BlockingError> {
-        self.shared().blocking.submit(job)
-    }
-
-    /// Asks all workers to leave. Returns at once; idempotent; may be called from anywhere,
-    /// `Program::ended` included.
-    pub fn shutdown(&self) {
-        if self.shared().closing.request() {
-            self.shared().idle.unpark_all();
-            self.shared().interrupt_all();
-        }
-    }
-
-    /// Whether somebody has asked for the shutdown.
-    pub fn is_shutting_down(&self) -> bool {
-        self.shared().closing.requested()
-    }
-
-    /// The present sums.
-    pub fn counters(&self) -> Counters {
-        Counters::sum(self.shared().counters.iter())
-    }
-
-    /// What each worker has counted, in order; last, all that no worker did.
-    pub fn counters_by_party(&self) -> Vec<Counters> {
-        self.shared().counters.iter().map(|block| Counters::of(block)).collect()
-    }
-
-    /// The most processes that were alive at once, as far as it was seen. Never too high. Exact
-    /// with one worker; with more it may be short of what other workers' caches of free slots hold.
-    pub fn alive_peak(&self) -> u64 {
-        self.shared().slots.peak().get()
-    }
-
-    /// How many workers there are.
-    pub fn workers(&self) -> usize {
-        self.shared().workers()
-    }
-}
-
-impl<P: Program> Wake for Handle<P> {
-    fn wake(&self, pid: Pid) -> bool {
-        Handle::wake(self, pid)
-    }
-}
-
-/// Why a runtime could not be started.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A setting is out of range.
-    #[error("cannot start the scheduler with {what} = {value}: {rule}")]
-    Setting {
-        /// Which setting.
-        what: &'static str,
-        /// Its value.
-        value: usize,
-        /// What it must be.
-        rule: &'static str,
-    },
-    /// No address space, or no guards.
-    #[error("cannot start the scheduler: {0}")]
-    Arena(#[from] ArenaError),
-    /// No thread for giving memory back.
-    #[error("cannot start the trimmer thread: {source}; {THREAD_HINT}")]
-    Trimmer {
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// No thread for interrupting processes.
-    #[error("cannot start the tick thread: {source}; {THREAD_HINT}")]
-    Ticker {
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// No thread.
-    #[error("cannot start worker thread {worker}: {source}; {THREAD_HINT}")]
-    Thread {
-        /// Which worker.
-        worker: usize,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// What a worker does first has failed.
-    #[error("cannot prepare worker thread {worker}: {source}; {THREAD_HINT}")]
-    Worker {
-        /// Which worker.
-        worker: usize,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// What to do where there is no thread, or no memory for it.
-const THREAD_HINT: &str = "check `ulimit -v`, `ulimit -u` and the container's limits of memory and \
-                           threads, or use fewer workers";
-
-/// Settings of a runtime.
-#[derive(Clone)]
-pub struct Builder {
-    workers: usize,
-    stack_bytes: usize,
-    processes_max: usize,
-    blocking_threads_max: usize,
-    guard: Guard,
-    on_worker_start: fn() -> io::Result<()>,
-    preemption: Option<Preemption>,
-    trim: Arc<dyn Fn() -> bool + Send + Sync>,
-    driver: Option<Arc<dyn Driver>>,
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("workers", &self.workers)
-            .field("stack_bytes", &self.stack_bytes)
-            .field("processes_max", &self.processes_max)
-            .field("blocking_threads_max", &self.blocking_threads_max)
-            .field("guard", &self.guard)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Builder {
-    /// One worker for each core, 128 KiB slots, 1,100,000 processes, 64 blocking threads, guards
-    /// chosen by the kernel.
-    pub fn new() -> Self {
-        Self {
-            workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            stack_bytes: 128 * 1024,
-            processes_max: 1_100_000,
-            blocking_threads_max: 64,
-            guard: Guard::Auto,
-            on_worker_start: || Ok(()),
-            preemption: None,
-            trim: Arc::new(|| false),
-            driver: None,
-        }
-    }
-
-    /// Worker threads. Default: the cores this process may use.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// Address space of a process's slot: header, extra, stack and guard together. A power of two.
-    /// Default 128 KiB: 16 slots then share a page of the page table.
-    pub fn stack_bytes(mut self, bytes: usize) -> Self {
-        self.stack_bytes = bytes;
-        self
-    }
-
-    /// Processes that may live at once. The runtime has somewhat more slots, as each worker keeps
-    /// some free ones to itself; where address space is scarce, less (see
-    /// [`Runtime::processes_max`]). Default 1,100,000.
-    pub fn processes_max(mut self, processes: usize) -> Self {
-        self.processes_max = processes;
-        self
-    }
-
-    /// Threads for blocking jobs, started on demand. Default 64.
-    pub fn blocking_threads_max(mut self, threads: usize) -> Self {
-        self.blocking_threads_max = threads;
-        self
-    }
-
-    /// How stacks are guarded. Default [`Guard::Auto`].
-    pub fn guard(mut self, guard: Guard) -> Self {
-        self.guard = guard;
-        self
-    }
-
-    /// Runs on each worker thread before any process runs anywhere: signal stacks and the like. If it
-    /// fails the runtime does not start. Default: nothing.
-    pub fn on_worker_start(mut self, prepare: fn() -> io::Result<()>) -> Self {
-        self.on_worker_start = prepare;
-        self
-    }
-
-    /// Interrupts processes that run for long while others wait. Default: nobody does; a process
-    /// then runs until it suspends by itself.
-    pub fn preemption(mut self, preemption: Preemption) -> Self {
-        self.preemption = Some(preemption);
-        self
-    }
-
-    /// Called at intervals after a burst of processes, on a thread of its own: gives back what the
-    /// program keeps for the next ones and nobody has needed since the last call. Returns whether
-    /// there may be more. Default: nothing.
-    pub fn trim(mut self, trim: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        self.trim = Arc::new(trim);
-        self
-    }
-
-    /// What makes processes ready from outside; workers without work wait for it. Default: nothing.
-    pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
-        self.driver = Some(driver);
-        self
-    }
-
-    fn check<P: Program>(&self) -> Result<(), StartError> {
-        let refuse = |what, value, rule| Err(StartError::Setting { what, value, rule });
-        let least = MIN_STACK_BYTES + overhead_bytes::<P>() + RESERVE_BYTES + 2 * 4096;
-        if !(1..=1024).contains(&self.workers) {
-            return refuse("workers", self.workers, "must be between 1 and 1024");
-        }
-        if !self.stack_bytes.is_power_of_two() || self.stack_bytes < 16 * 1024 {
-            return refuse("stack_bytes", self.stack_bytes, "must be a power of two from 16384");
-        }
-        if self.stack_bytes < least {
-            return refuse("stack_bytes", self.stack_bytes, "too small for this program's header");
-        }
-        if !(1..=PROCESSES_LIMIT).contains(&self.processes_max) {
-            return refuse("processes_max", self.processes_max, "must be between 1 and 2^31");
-        }
-        if self.blocking_threads_max == 0 {
-            return refuse("blocking_threads_max", 0, "must be at least 1");
-        }
-        Ok(())
     }
 }
 
@@ -580,7 +225,7 @@ impl<P: Program> Runtime<P> {
             envelopes: Pool::new(),
             queue: Queue::default(),
         };
-        let handle = Handle(Arc::new(shared));
+        let handle = Handle::new(Arc::new(shared));
         let mut runtime = Self {
             handle,
             threads: Vec::with_capacity(workers),
