@@ -23,6 +23,9 @@ mod rows;
 #[path = "../benches/processes/run.rs"]
 #[allow(dead_code, reason = "the driver uses the rest")]
 mod run;
+#[path = "../benches/processes/sender.rs"]
+#[allow(dead_code, reason = "the driver uses the rest")]
+mod sender;
 #[path = "../benches/processes/touch.rs"]
 #[allow(dead_code, reason = "the driver uses the rest")]
 mod touch;
@@ -57,7 +60,7 @@ fn row_says_all_it_should(workshop: &Workshop, row: &Row, workers: usize) {
 #[test]
 fn each_row_in_text_form_says_all_its_figures() {
     let workshop = Workshop::new();
-    let in_text_form = |row: &&Row| matches!(row.guest, Guest::Wat(_));
+    let in_text_form = |row: &&Row| matches!(row.guest, Guest::Wat(_) | Guest::Reader(_));
     for row in ROWS.iter().filter(in_text_form).chain([&PAIRS_8]) {
         for workers in [1, 2, 8] {
             row_says_all_it_should(&workshop, row, workers);

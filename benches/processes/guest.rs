@@ -7,9 +7,13 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::rows::Row;
+use crate::sender;
 
 /// What all guests in text form share.
 const PRELUDE: &str = include_str!("guests/prelude.wat");
+
+/// What those that read from sockets need before it.
+const SOCKET_IMPORTS: &str = include_str!("guests/socket_imports.wat");
 
 #[derive(Debug)]
 pub(crate) enum Guest {
@@ -17,15 +21,20 @@ pub(crate) enum Guest {
     Wat(&'static [&'static str]),
     /// The same, with options for `lunatic run`.
     Limited(&'static [&'static str], &'static [&'static str]),
+    /// The same as the first, and a connection that it reads from ([`sender`]); the count is of
+    /// milliseconds.
+    Reader(&'static [&'static str]),
     /// A program of tests/guests by its name, which takes the count as its argument.
     Rust(&'static str),
 }
 
 impl Guest {
     /// The whole module of a guest in text form.
-    fn text(pieces: &[&str], count: u64) -> String {
+    fn text(imports: &str, pieces: &[&str], count: u64) -> String {
         let pieces = pieces.join("\n");
-        format!("(module\n{PRELUDE}\n(func $count (result i64) (i64.const {count}))\n{pieces})\n")
+        format!(
+            "(module\n{imports}{PRELUDE}\n(func $count (result i64) (i64.const {count}))\n{pieces})\n"
+        )
     }
 }
 
@@ -45,11 +54,19 @@ impl Workshop {
         command.arg("run");
         let count_argument = match row.guest {
             Guest::Wat(pieces) => {
-                command.arg(self.write(row.name, &Guest::text(pieces, count))?);
+                command.arg(self.write(row.name, &Guest::text("", pieces, count))?);
                 None
             }
             Guest::Limited(pieces, options) => {
-                command.arg(self.write(row.name, &Guest::text(pieces, count))?).args(options);
+                command.arg(self.write(row.name, &Guest::text("", pieces, count))?).args(options);
+                None
+            }
+            Guest::Reader(pieces) => {
+                let port = sender::start(count)?;
+                let telling = format!("(func $port (result i32) (i32.const {port}))");
+                let pieces = [&[telling.as_str()], pieces].concat();
+                command.arg(self.write(row.name, &Guest::text(SOCKET_IMPORTS, &pieces, count))?);
+                command.arg(format!("--allow-net=connect:127.0.0.1:{port}"));
                 None
             }
             Guest::Rust(name) => {

@@ -21,6 +21,7 @@ mod measure;
 mod memory;
 mod output;
 mod run;
+mod sender;
 mod touch;
 
 mod machine;

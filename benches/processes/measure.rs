@@ -100,7 +100,7 @@ pub(crate) fn row(session: &Session, row: &'static Row) -> Outcome {
             }
         }
         for (peer, contender) in rivals.iter().zip(&mut peers) {
-            contender.run(Ok(peer.command(row.name, count)), count);
+            contender.run(peer.command(row, count), count);
         }
     }
     ours.must_know(row);

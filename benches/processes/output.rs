@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! NS <row> <metric> <count> <nanoseconds>   so many took so long together
-//! LATE <nanoseconds>                        a timer woke so late
+//! LATE <nanoseconds>                        a timer woke so late, or bytes came
 //! MARK start                                a while of rest begins: look at the memory now
 //! MARK blocked                              the same, and all processes wait
 //! ```

@@ -9,9 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::guest::Guest;
 use crate::machine::said;
-use crate::rows::{BEAM, GO, TOKIO};
-use crate::{Session, WORKERS};
+use crate::rows::{BEAM, GO, Row, TOKIO};
+use crate::{Session, WORKERS, sender};
 
 /// A peer that is ready to run.
 #[derive(Debug)]
@@ -25,11 +26,14 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn command(&self, row: &str, count: u64) -> Command {
+    pub(crate) fn command(&self, row: &Row, count: u64) -> Result<Command, String> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).arg(row).arg(count.to_string());
+        command.args(&self.arguments).arg(row.name).arg(count.to_string());
         command.env(self.environment.0, &self.environment.1);
-        command
+        if matches!(row.guest, Guest::Reader(_)) {
+            command.env(sender::PORT, sender::start(count)?.to_string());
+        }
+        Ok(command)
     }
 }
 

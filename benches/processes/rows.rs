@@ -62,6 +62,8 @@ const LUNATIC_0_13: &str = "Lunatic 0.13";
 const ALL: &[&str] = &[BEAM, GO, TOKIO];
 /// Without preemption an endless loop stops the others for ever.
 const PREEMPTIVE: &[&str] = &[BEAM, GO];
+/// For sockets only one of them has a program.
+const SOCKETS: &[&str] = &[GO];
 const NONE: &[&str] = &[];
 
 const MILLION: u64 = 1_000_000;
@@ -92,7 +94,7 @@ const PAGE_TABLES: Metric =
 pub(crate) const BYTES_EACH: &str = "bytes_each";
 /// The part of them that is page tables.
 pub(crate) const PAGE_TABLES_EACH: &str = "page_tables_each";
-/// How late a timer woke, of all ticks of a run.
+/// How late a timer woke, or how long bytes were under way, of all times of a run.
 pub(crate) const LATE_P50: &str = "late_p50";
 pub(crate) const LATE_P99: &str = "late_p99";
 pub(crate) const LATE_MAX: &str = "late_max";
@@ -381,6 +383,40 @@ pub(crate) const ROWS: &[Row] = &[
             note(LATE_MAX),
         ],
         peers: PREEMPTIVE,
+    },
+    Row {
+        name: "socket-busy",
+        title: "how long bytes need to a process that reads them, among 4 endless loops, for {} ms (WAT)",
+        guest: Guest::Reader(&[
+            include_str!("guests/socket.wat"),
+            include_str!("guests/busy.wat"),
+            "(func $loops (result i64) (i64.const 4))",
+        ]),
+        count: 4_000,
+        least: 40,
+        metrics: &[
+            time(LATE_P50, Aim::AtMost(0.1 * MS), &[]),
+            time(LATE_P99, Aim::AtMost(1.0 * MS), &[]),
+            note(LATE_MAX),
+        ],
+        peers: SOCKETS,
+    },
+    Row {
+        name: "socket-idle",
+        title: "the same bytes with nothing else to do, for {} ms (WAT)",
+        guest: Guest::Reader(&[
+            include_str!("guests/socket.wat"),
+            include_str!("guests/busy.wat"),
+            "(func $loops (result i64) (i64.const 0))",
+        ]),
+        count: 4_000,
+        least: 40,
+        metrics: &[
+            time(LATE_P50, Aim::AtMost(0.1 * MS), &[]),
+            time(LATE_P99, Aim::AtMost(0.6 * MS), &[]),
+            note(LATE_MAX),
+        ],
+        peers: SOCKETS,
     },
     Row {
         name: "failure",

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -303,6 +306,38 @@ func timer(loops, ms int) {
 	}
 }
 
+// A goroutine reads the times that the driver sends beside so many endless loops.
+func socket(loops int) {
+	var stop atomic.Bool
+	c := make([]padded, loops)
+	for i := range c {
+		go spin(&c[i], &stop)
+	}
+	time.Sleep(100 * time.Millisecond)
+	connection, err := net.Dial("tcp", "127.0.0.1:"+os.Getenv("BENCH_PORT"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "connecting to the sender:", err)
+		os.Exit(1)
+	}
+	done := make(chan []int64)
+	go func() {
+		var late []int64
+		var sent [8]byte
+		for {
+			if _, err := io.ReadFull(connection, sent[:]); err != nil {
+				break
+			}
+			late = append(late, time.Now().UnixNano()-int64(binary.LittleEndian.Uint64(sent[:])))
+		}
+		done <- late
+	}()
+	late := <-done
+	stop.Store(true)
+	for _, l := range late {
+		fmt.Println("LATE", l)
+	}
+}
+
 func main() {
 	if len(os.Args) != 3 {
 		fmt.Fprintln(os.Stderr, "usage: bench ROW COUNT")
@@ -339,6 +374,10 @@ func main() {
 		timer(8, n)
 	case "timer-idle":
 		timer(0, n)
+	case "socket-busy":
+		socket(4)
+	case "socket-idle":
+		socket(0)
 	default:
 		fmt.Fprintln(os.Stderr, "no such row:", row)
 		os.Exit(2)
