@@ -32,6 +32,7 @@ mod queues;
 mod quota;
 mod slot;
 mod surplus;
+mod thread_attributes;
 mod tick;
 
 mod builder;
@@ -63,6 +64,7 @@ pub use process::Process;
 pub use quota::{MailboxLimit, Room};
 pub use runtime::Runtime;
 pub use slot::{Bounds, MAX_EXTRA};
+pub use thread_attributes::be_prompt;
 pub use tick::Preemption;
 pub use timer::TimerId;
 pub use worker::Worker;

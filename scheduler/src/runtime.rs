@@ -28,6 +28,7 @@ use crate::{
     state::Signal,
     surplus::Surplus,
     sync::{Arc, Condvar, Mutex, RwLock, thread},
+    thread_attributes::{be_prompt, precise_timers, thread_number},
     tick::Tick,
     timer::{TimerId, Wheels},
     worker::Core,
@@ -268,7 +269,7 @@ impl<P: Program> Runtime<P> {
         let handle = self.handle.clone();
         let work = move || {
             let _bug = AbortOnPanic("the tick thread");
-            precise_timers();
+            be_prompt();
             if let Some(tick) = &handle.shared().tick {
                 handle.shared().mind_workers(tick);
             }
@@ -403,23 +404,4 @@ impl<P: Program> Drop for Runtime<P> {
         self.handle.shutdown();
         self.wait();
     }
-}
-
-/// Asks the kernel not to round this thread's waits up (by 50 µs, by default).
-fn precise_timers() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: changes one scheduling attribute of the calling thread; failure leaves timers a
-    // little late.
-    unsafe {
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1)
-    };
-}
-
-/// The system's number of the calling thread, by which it can be sent a signal.
-fn thread_number() -> u32 {
-    #[cfg(target_os = "linux")]
-    // SAFETY: no preconditions.
-    return unsafe { libc::gettid() }.cast_unsigned();
-    #[cfg(not(target_os = "linux"))]
-    return 0;
 }

@@ -124,7 +124,10 @@ impl Reactor {
         let (deputy, host) = (Arc::clone(&new), Arc::downgrade(host));
         thread::Builder::new()
             .name("lunatic-ready".to_string())
-            .spawn(move || deputy.stand_in(&host))
+            .spawn(move || {
+                lunatic_scheduler::be_prompt();
+                deputy.stand_in(&host);
+            })
             .map_err(|_| rustix::io::Errno::AGAIN)?;
         Ok(self.shared.get_or_init(|| new))
     }
