@@ -129,11 +129,19 @@ pub(crate) enum Command {
         shell: Shell,
     },
     /// List everything that a program may import
-    Imports {
-        /// As the reference page in Markdown
-        #[arg(long)]
-        markdown: bool,
-    },
+    Imports(ImportsArguments),
+}
+
+/// What `imports` is told.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ImportsArguments {
+    /// As the reference page in Markdown
+    #[arg(long)]
+    pub(crate) markdown: bool,
+
+    /// As a header for programs in C and C++, without WASI's
+    #[arg(long, conflicts_with = "markdown")]
+    pub(crate) c_header: bool,
 }
 
 /// What `run` is told.

@@ -1,10 +1,13 @@
 //! `lunatic imports`: everything a guest may import, from the tables that link it.
 
+mod c_header;
+
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use lunatic_host_api::{FunctionDoc, modules};
 
+use crate::cli::ImportsArguments;
 use crate::exit_code::{Code, Failure};
 use crate::output;
 
@@ -12,7 +15,8 @@ const INTRODUCTION: &str = "\
 # What a guest may import
 
 Made by `lunatic imports --markdown` from the tables that bind the functions; a test compares. It is
-meant for those who write a binding for another language; `examples/c/lunatic.h` is a small one.
+meant for those who write a binding for another language. `examples/c/lunatic.h` is the one for C; it
+is made of the same tables, by `lunatic imports --c-header`.
 
 ## Conventions
 
@@ -59,9 +63,14 @@ compiler's affair (`-z stack-size`).
 /// What is not as the older Lunatic has it, behind the conventions.
 const DIFFERENCES: &str = include_str!("imports/differences.md");
 
-/// Prints the list.
-pub(crate) fn print(markdown: bool) -> Result<ExitCode, Failure> {
-    output::print(&if markdown { reference() } else { list() })?;
+/// Prints the list, in the form that was asked for.
+pub(crate) fn print(form: &ImportsArguments) -> Result<ExitCode, Failure> {
+    let text = match form {
+        ImportsArguments { markdown: true, .. } => reference(),
+        ImportsArguments { c_header: true, .. } => c_header::header(),
+        _ => list(),
+    };
+    output::print(&text)?;
     Ok(Code::Success.into())
 }
 
@@ -101,14 +110,23 @@ fn reference() -> String {
 
 fn signature(function: &FunctionDoc) -> String {
     let types = function.function.params.iter().map(|ty| ty.to_string().to_lowercase());
-    let params: Vec<String> =
-        function.params.iter().zip(types).map(|(name, ty)| format!("{name}: {ty}")).collect();
+    let params: Vec<String> = function
+        .params
+        .iter()
+        .zip(types)
+        .map(|(param, ty)| format!("{}: {ty}", shown(param.name)))
+        .collect();
     let result = function
         .function
         .results
         .first()
         .map_or_else(String::new, |ty| format!(" -> {}", ty.to_string().to_lowercase()));
     format!("({}){result}", params.join(", "))
+}
+
+/// A parameter's name, without the mark of one that nobody looks at.
+fn shown(name: &str) -> &str {
+    name.trim_start_matches('_')
 }
 
 /// Documentation lines without the space that follows their slashes.

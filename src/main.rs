@@ -59,7 +59,7 @@ fn lunatic(words: Vec<OsString>) -> Result<ExitCode, Failure> {
         Command::New(arguments) => project::new(&arguments),
         Command::Init(arguments) => project::init(&arguments),
         Command::Completions { shell } => completions::print(shell),
-        Command::Imports { markdown } => imports::print(markdown),
+        Command::Imports(form) => imports::print(&form),
     }
 }
 

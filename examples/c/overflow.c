@@ -36,15 +36,15 @@ __attribute__((noinline)) static void unpack(struct unpacker *to, const unsigned
 static uint64_t server;
 
 static void answer(const char *text) {
-    lunatic_message_create(0, strlen(text));
-    lunatic_message_write(text, (uint32_t)strlen(text));
+    lunatic_message_create_data(0, strlen(text));
+    lunatic_message_write_data(text, (uint32_t)strlen(text));
     lunatic_message_send(server);
 }
 
 static int serve_request(void) {
     static unsigned char request[1 << 16];
-    lunatic_message_read(&server, sizeof server);
-    size_t length = lunatic_message_read(request, sizeof request);
+    lunatic_message_read_data(&server, sizeof server);
+    size_t length = lunatic_message_read_data(request, sizeof request);
     struct unpacker *unpacker = calloc(1, sizeof *unpacker);
     unpacker->done = answer;
     unpack(unpacker, request, length);
@@ -53,27 +53,26 @@ static int serve_request(void) {
 
 /* ---- the server ---- */
 
-enum { MESSAGE = 0, PROCESS_DIED = 2 };
-
 /* Gives the request away and waits until its process has ended: with an answer, or without. */
 static void handle(int number, const unsigned char *packed, size_t length) {
     static const char entry[] = "_start";
-    uint64_t id, me = lunatic_self();
+    uint64_t id, me = lunatic_process_process_id();
     char text[256] = {0};
-    lunatic_message_create(0, sizeof me + length);
-    lunatic_message_write(&me, sizeof me);
-    lunatic_message_write(packed, (uint32_t)length);
-    if (lunatic_spawn_monitored(0, number, LUNATIC_OWN, LUNATIC_OWN, entry, sizeof entry - 1, NULL, 0, &id)) {
+    lunatic_message_create_data(0, sizeof me + length);
+    lunatic_message_write_data(&me, sizeof me);
+    lunatic_message_write_data(packed, (uint32_t)length);
+    if (lunatic_process_spawn_monitored(0, number, LUNATIC_OWN, LUNATIC_OWN, entry, sizeof entry - 1, NULL, 0,
+                                        &id)) {
         printf("request %d: no room for another process\n", number);
         return;
     }
-    while (lunatic_message_receive(NULL, 0, UINT64_MAX) != PROCESS_DIED) {
-        uint32_t read = lunatic_message_read(text, sizeof text - 1);
+    while (lunatic_message_receive(NULL, 0, UINT64_MAX) != LUNATIC_PROCESS_DIED) {
+        uint32_t read = lunatic_message_read_data(text, sizeof text - 1);
         printf("request %d: %.*s\n", number, (int)read, text);
         return (void)lunatic_message_receive(NULL, 0, UINT64_MAX); /* its end */
     }
     /* Where it was is on the lines behind the first. */
-    lunatic_exit_text(text, sizeof text - 1);
+    lunatic_message_get_exit_text(text, sizeof text - 1);
     text[strcspn(text, "\n")] = 0;
     printf("request %d: its process %s\n", number, text);
 }
@@ -95,5 +94,5 @@ static int serve(void) {
 
 int main(void) {
     /* Only the process of a request is born with a message. */
-    return lunatic_message_receive(NULL, 0, 0) == MESSAGE ? serve_request() : serve();
+    return lunatic_message_receive(NULL, 0, 0) == 0 ? serve_request() : serve();
 }

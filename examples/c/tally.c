@@ -17,13 +17,13 @@ struct message {
 };
 
 static void put(struct message message) {
-    lunatic_message_create(0, sizeof message);
-    lunatic_message_write(&message, sizeof message);
+    lunatic_message_create_data(0, sizeof message);
+    lunatic_message_write_data(&message, sizeof message);
 }
 
 static struct message current(void) {
     struct message message;
-    lunatic_message_read(&message, sizeof message);
+    lunatic_message_read_data(&message, sizeof message);
     return message;
 }
 
@@ -71,8 +71,9 @@ static int parent(int argc, char **argv) {
     }
     for (int at = 1; at < argc; at++) {
         uint64_t id;
-        put((struct message){lunatic_self(), at});
-        if (lunatic_spawn(0, LUNATIC_OWN, LUNATIC_OWN, entry, sizeof entry - 1, NULL, 0, &id)) {
+        put((struct message){lunatic_process_process_id(), at});
+        if (lunatic_process_spawn_with_message(0, LUNATIC_OWN, LUNATIC_OWN, entry, sizeof entry - 1, NULL,
+                                               0, &id)) {
             fprintf(stderr, "tally: no room for another process\n");
             return 3;
         }

@@ -25,13 +25,13 @@ struct Message {
     std::int64_t number;
 
     void put() const {
-        lunatic_message_create(0, sizeof *this);
-        lunatic_message_write(this, sizeof *this);
+        lunatic_message_create_data(0, sizeof *this);
+        lunatic_message_write_data(this, sizeof *this);
     }
 
     static Message current() {
         Message message{};
-        lunatic_message_read(&message, sizeof message);
+        lunatic_message_read_data(&message, sizeof message);
         return message;
     }
 };
@@ -92,8 +92,9 @@ int parent(const std::vector<std::string> &names) {
     }
     for (std::size_t at = 1; at < names.size(); at++) {
         std::uint64_t id;
-        Message{lunatic_self(), static_cast<std::int64_t>(at)}.put();
-        if (lunatic_spawn(0, LUNATIC_OWN, LUNATIC_OWN, entry.data(), entry.size(), nullptr, 0, &id)) {
+        Message{lunatic_process_process_id(), static_cast<std::int64_t>(at)}.put();
+        if (lunatic_process_spawn_with_message(0, LUNATIC_OWN, LUNATIC_OWN, entry.data(), entry.size(),
+                                               nullptr, 0, &id)) {
             std::cerr << "tally: no room for another process\n";
             return 3;
         }

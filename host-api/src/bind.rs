@@ -14,7 +14,7 @@
 //! for those that cost no more than the change of stacks would. They must not call what uses the
 //! stack freely (logging, formatting, system calls with large buffers).
 //!
-//! A function takes `&mut Call` and guest types; it returns `Result<T, Fault>`, or
+//! A function takes `&mut Call` and guest types (`guest_type.rs`); it returns `Result<T, Fault>`, or
 //! `Poll<Result<T, Fault>>` if it may wait. A [`Fault`] ends the process: it is for what no correct
 //! guest does. Errors that a guest can handle are values of the interface.
 
@@ -24,11 +24,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
 use lunatic_engine::text::cut;
-use lunatic_engine::{HostFunction, Type, VmCtx, exit_backtrace, owner_of};
+use lunatic_engine::{HostFunction, VmCtx, exit_backtrace, owner_of};
 use lunatic_scheduler::{Process, Worker};
 
 use crate::exit::ExitReason;
-use crate::memory::{GuestMemory, Ptr};
+use crate::guest_type::{GuestResult, Meaning};
+use crate::memory::GuestMemory;
 use crate::process::{ProcessState, make_way, settle_account};
 use crate::reentry::{resume_if_caught, visit_guest};
 
@@ -81,63 +82,6 @@ pub(crate) struct Call<'a, 'w> {
     pub(crate) memory: GuestMemory<'a>,
 }
 
-/// A type that may stand in the signature of an import.
-pub(crate) trait GuestType: Sized {
-    /// How it is passed.
-    type Abi: Copy;
-    /// How WebAssembly calls it.
-    const TYPE: Type;
-    /// From a register; any bit pattern of the type may come.
-    fn from_abi(value: Self::Abi) -> Self;
-}
-
-macro_rules! guest_types {
-    ($($rust:ty: $abi:ty, $wasm:ident, $value:ident => $convert:expr;)*) => {$(
-        impl GuestType for $rust {
-            type Abi = $abi;
-            const TYPE: Type = Type::$wasm;
-            fn from_abi($value: $abi) -> Self { $convert }
-        }
-    )*};
-}
-
-guest_types! {
-    u32: u32, I32, value => value;
-    i32: i32, I32, value => value;
-    u64: u64, I64, value => value;
-    i64: i64, I64, value => value;
-    f64: f64, F64, value => value;
-    Ptr: u32, I32, value => Ptr(value);
-}
-
-/// A type that an import may return.
-pub(crate) trait GuestResult: Sized {
-    /// How it is passed.
-    type Abi;
-    /// None, or one.
-    const TYPES: &'static [Type];
-    /// Into a register.
-    fn into_abi(self) -> Self::Abi;
-}
-
-macro_rules! guest_results {
-    ($($rust:ty: $wasm:ident;)*) => {$(
-        impl GuestResult for $rust {
-            type Abi = $rust;
-            const TYPES: &'static [Type] = &[Type::$wasm];
-            fn into_abi(self) -> $rust { self }
-        }
-    )*};
-}
-
-guest_results! { u32: I32; i32: I32; u64: I64; i64: I64; }
-
-impl GuestResult for () {
-    type Abi = ();
-    const TYPES: &'static [Type] = &[];
-    fn into_abi(self) {}
-}
-
 /// What a host function answers: at once, or after waiting.
 pub(crate) trait Answer {
     /// What the guest gets.
@@ -169,10 +113,21 @@ impl<T: GuestResult> Answer for Poll<Result<T, Fault>> {
 pub struct FunctionDoc {
     /// Name and type.
     pub function: HostFunction,
-    /// Names of the parameters, in order.
-    pub params: &'static [&'static str],
+    /// The parameters, in order.
+    pub params: &'static [Parameter],
+    /// What it answers, if anything.
+    pub result: Option<Meaning>,
     /// The documentation, as Markdown.
     pub doc: &'static str,
+}
+
+/// A parameter of an import. Its type is with the function's.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// As the documentation calls it.
+    pub name: &'static str,
+    /// What it stands for.
+    pub meaning: Meaning,
 }
 
 /// What a `[short]` function may use of a process's stack. Ten times what they do use: a panic must
@@ -479,12 +434,17 @@ macro_rules! host_functions {
                     function: ::lunatic_engine::HostFunction {
                         module: $module,
                         name: stringify!($name),
-                        params: &[$(<$ty as $crate::bind::GuestType>::TYPE),*],
+                        params: &[$(<$ty as $crate::guest_type::GuestType>::TYPE),*],
                         results: <<$answer as $crate::bind::Answer>::Value
-                            as $crate::bind::GuestResult>::TYPES,
+                            as $crate::guest_type::GuestResult>::TYPES,
                         code: machine::$name as *const (),
                     },
-                    params: &[$(stringify!($arg)),*],
+                    params: &[$($crate::bind::Parameter {
+                        name: stringify!($arg),
+                        meaning: <$ty as $crate::guest_type::GuestType>::MEANING,
+                    }),*],
+                    result: <<$answer as $crate::bind::Answer>::Value
+                        as $crate::guest_type::GuestResult>::MEANING,
                     doc: concat!($($doc, "\n",)*),
                 },
             )*],
@@ -494,7 +454,10 @@ macro_rules! host_functions {
             $(#[doc = $doc])*
             #[allow(clippy::too_many_arguments, reason = "the signature is the interface's")]
             #[allow(clippy::unnecessary_wraps, reason = "the macro asks for one form of answer")]
-            fn $name($call: &mut $crate::bind::Call<'_, '_> $(, $arg: $ty)*) -> $answer $body
+            fn $name(
+                $call: &mut $crate::bind::Call<'_, '_>
+                $(, $arg: <$ty as $crate::guest_type::GuestType>::Value)*
+            ) -> $answer $body
         )*
 
         /// The code that guests call.
@@ -515,9 +478,9 @@ macro_rules! host_functions {
                 $(
                     pub(super) unsafe extern "C" fn $name(
                         vmctx: ::lunatic_engine::VmCtx
-                        $(, $arg: <$ty as $crate::bind::GuestType>::Abi)*
+                        $(, $arg: <$ty as $crate::guest_type::GuestType>::Abi)*
                     ) -> <<$answer as $crate::bind::Answer>::Value
-                        as $crate::bind::GuestResult>::Abi
+                        as $crate::guest_type::GuestResult>::Abi
                     {
                         // SAFETY: compiled code passes the context of the running instance.
                         unsafe {
@@ -526,7 +489,7 @@ macro_rules! host_functions {
                                 concat!($module, "::", stringify!($name)),
                                 |call| super::super::$name(
                                     call
-                                    $(, <$ty as $crate::bind::GuestType>::from_abi($arg))*
+                                    $(, <$ty as $crate::guest_type::GuestType>::from_abi($arg))*
                                 ),
                             )
                         }

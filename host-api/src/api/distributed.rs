@@ -4,6 +4,7 @@
 //! Each answers what Lunatic 0.13 answers on a node that is not part of one.
 
 use crate::bind::{Call, Fault, host_functions};
+use crate::guest_type::{In, Out, Parameters, Text};
 use crate::memory::Ptr;
 use crate::message::Message;
 
@@ -23,7 +24,7 @@ host_functions! {
     }
 
     /// Writes the ids (u64) of at most `nodes_len` nodes and answers how many: none.
-    fn get_nodes(call, nodes_ptr: Ptr, nodes_len: u32) -> Result<u32, Fault> {
+    fn get_nodes(call, nodes_ptr: Out<u64>, nodes_len: u32) -> Result<u32, Fault> {
         // The guest's promise, whatever of it is needed.
         let bytes = nodes_len.checked_mul(8).ok_or_else(|| {
             Fault::new(format!("{nodes_len} ids of nodes do not fit a memory"))
@@ -45,7 +46,7 @@ host_functions! {
     /// Spawns a process on another node. Traps, as there is none.
     fn spawn(
         _call, _node_id: u64, _config_id: i64, _module_id: u64,
-        _func_str_ptr: Ptr, _func_str_len: u32, _params_ptr: Ptr, _params_len: u32, _id_ptr: Ptr,
+        _func_str_ptr: In<Text>, _func_str_len: u32, _params_ptr: In<Parameters>, _params_len: u32, _id_ptr: Out<u64>,
     ) -> Result<u32, Fault> {
         Err(Fault::new(format!("cannot spawn on another node: {ALONE}")))
     }
@@ -65,8 +66,8 @@ host_functions! {
 
     /// Asks the cluster for nodes. 1, and an error id (u64) at `error_ptr`.
     fn exec_lookup_nodes(
-        call, query_ptr: Ptr, query_len: u32, _query_id_ptr: Ptr, _nodes_len_ptr: Ptr,
-        error_ptr: Ptr,
+        call, query_ptr: In<Text>, query_len: u32, _query_id_ptr: Out<u64>, _nodes_len_ptr: Out<u64>,
+        error_ptr: Out<u64>,
     ) -> Result<u32, Fault> {
         call.memory.slice(query_ptr, query_len)?;
         write_error(call, error_ptr)?;
@@ -75,29 +76,29 @@ host_functions! {
 
     /// Copies what such a question found. -1, and an error id (u64) at `error_ptr`.
     fn copy_lookup_nodes_results(
-        call, _query_id: u64, _nodes_ptr: Ptr, _nodes_len: u32, error_ptr: Ptr,
+        call, _query_id: u64, _nodes_ptr: Out<u64>, _nodes_len: u32, error_ptr: Out<u64>,
     ) -> Result<i32, Fault> {
         write_error(call, error_ptr)?;
         Ok(-1)
     }
 
     /// Makes a certificate for a cluster of tests. Traps: that is not part of this version.
-    fn test_root_cert(_call, _len_ptr: Ptr) -> Result<u32, Fault> {
+    fn test_root_cert(_call, _len_ptr: Out<u32>) -> Result<u32, Fault> {
         Err(no_certificates())
     }
 
     /// Makes certificates for a cluster's control server. Traps: that is not part of this version.
     fn default_server_certificates(
-        _call, _cert_pem_ptr: Ptr, _cert_pem_len: u32, _pk_pem_ptr: Ptr, _pk_pem_len: u32,
-        _len_ptr: Ptr,
+        _call, _cert_pem_ptr: In<Text>, _cert_pem_len: u32, _pk_pem_ptr: In<Text>, _pk_pem_len: u32,
+        _len_ptr: Out<u32>,
     ) -> Result<u32, Fault> {
         Err(no_certificates())
     }
 
     /// Signs a node's certificate. Traps: that is not part of this version.
     fn sign_node(
-        _call, _cert_pem_ptr: Ptr, _cert_pem_len: u32, _pk_pem_ptr: Ptr, _pk_pem_len: u32,
-        _csr_pem_ptr: Ptr, _csr_pem_len: u32, _len_ptr: Ptr,
+        _call, _cert_pem_ptr: In<Text>, _cert_pem_len: u32, _pk_pem_ptr: In<Text>, _pk_pem_len: u32,
+        _csr_pem_ptr: In<Text>, _csr_pem_len: u32, _len_ptr: Out<u32>,
     ) -> Result<u32, Fault> {
         Err(no_certificates())
     }

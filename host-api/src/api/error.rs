@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use lunatic_engine::text::cut;
 
 use crate::bind::{Fault, host_functions};
+use crate::guest_type::{Out, Text};
 use crate::held;
-use crate::memory::Ptr;
 use crate::process::ProcessState;
 
 /// Errors that a process may keep unread; a guest that never drops them ends here.
@@ -22,7 +22,7 @@ const ERROR_BYTES: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct ErrorTable {
     #[allow(clippy::box_collection, reason = "one word in every process instead of six")]
-    texts: Option<Box<HashMap<u64, Text>>>,
+    texts: Option<Box<HashMap<u64, KeptError>>>,
     next: u64,
     /// What the texts take.
     bytes: usize,
@@ -35,12 +35,12 @@ impl Drop for ErrorTable {
 }
 
 #[derive(Debug)]
-struct Text {
+struct KeptError {
     text: String,
     code: u16,
 }
 
-impl Text {
+impl KeptError {
     /// What it takes, about.
     fn bytes(&self) -> usize {
         self.text.capacity() + ERROR_BYTES
@@ -57,7 +57,7 @@ impl ErrorTable {
         }
         let id = self.next;
         self.next += 1;
-        let text = Text { text: cut(text), code };
+        let text = KeptError { text: cut(text), code };
         self.bytes += text.bytes();
         held::add(text.bytes());
         texts.insert(id, text);
@@ -77,7 +77,7 @@ impl ErrorTable {
         self.bytes
     }
 
-    fn get(&self, id: u64) -> Result<&Text, Fault> {
+    fn get(&self, id: u64) -> Result<&KeptError, Fault> {
         self.texts.as_ref().and_then(|texts| texts.get(&id)).ok_or_else(|| unknown(id))
     }
 }
@@ -113,7 +113,7 @@ host_functions! {
 
     /// Writes the error's text (UTF-8, no terminator) to `text_ptr`, which must have room for
     /// `string_size` bytes. Traps if there is no such error.
-    fn to_string(call, error_id: u64, text_ptr: Ptr) -> Result<(), Fault> {
+    fn to_string(call, error_id: u64, text_ptr: Out<Text>) -> Result<(), Fault> {
         let text = &call.state.errors.get(error_id)?.text;
         call.memory.write(text_ptr, text.as_bytes())
     }

@@ -9,6 +9,7 @@ use lunatic_scheduler::{Found, Pid, Room};
 use crate::bind::{Call, Fault, host_functions};
 use crate::config::Overflow;
 use crate::exit::{ExitReason, Kind, Shortage};
+use crate::guest_type::{Bytes, ExitRecord, In, Out, Text};
 use crate::memory::Ptr;
 use crate::message::{Mail, Message, Notice, Resource, Tie, Transit};
 use crate::modules::Loaded;
@@ -130,7 +131,7 @@ host_functions! {
 
     /// Appends bytes to the message. Answers how many: all of them, or fewer when the message has
     /// reached the largest size (`--max-message`).
-    [short] fn write_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
+    [short] fn write_data(call, data_ptr: In<Bytes>, data_len: u32) -> Result<u32, Fault> {
         let limit = call.state.config.message_bytes_max;
         let bytes = call.memory.slice(data_ptr, data_len)?;
         // A part of them may be there already.
@@ -151,7 +152,7 @@ host_functions! {
 
     /// Copies bytes from the read position to `data_ptr` and moves the position. Answers how many:
     /// fewer than asked for at the end of the message.
-    [short] fn read_data(call, data_ptr: Ptr, data_len: u32) -> Result<u32, Fault> {
+    [short] fn read_data(call, data_ptr: Out<Bytes>, data_len: u32) -> Result<u32, Fault> {
         let message = call.state.scratch.as_deref_mut();
         let message = message.ok_or_else(|| Fault::new("the process has no current message"))?;
         let rest = message.data.rest();
@@ -351,7 +352,7 @@ host_functions! {
     /// had); 8 stack overflow (bytes of the stack); 9 too many messages waited (how many may); 10 a
     /// bug in the runtime; 11 nobody has ended, the process is asked to end (`send_exit`); 12 could not start; 13 no such process. The first is
     /// the only one to be normal, with an exit with 0.
-    fn get_exit_reason(call, record_ptr: Ptr) -> Result<(), Fault> {
+    fn get_exit_reason(call, record_ptr: Out<ExitRecord>) -> Result<(), Fault> {
         let record = exit_record(call.state.notice()?);
         call.memory.write(record_ptr, &record)
     }
@@ -359,7 +360,7 @@ host_functions! {
     /// Copies the reason of the end that the current message is the notice of, in words (UTF-8), to
     /// `text_ptr`: as much as fits `text_len` bytes. Answers the length of the whole text. Traps as
     /// `get_exit_reason` does.
-    fn get_exit_text(call, text_ptr: Ptr, text_len: u32) -> Result<u32, Fault> {
+    fn get_exit_text(call, text_ptr: Out<Text>, text_len: u32) -> Result<u32, Fault> {
         let text = exit_text(call.state.notice()?);
         let copied = &text.as_bytes()[..text.len().min(text_len as usize)];
         call.memory.slice_mut(text_ptr, text_len)?[..copied.len()].copy_from_slice(copied);
@@ -400,7 +401,7 @@ host_functions! {
     /// has failed; its tag is that of the link. 2: it is the notice that a monitored process has
     /// ended; it has no tag, unless it was asked for with one. 9027: `timeout` milliseconds have passed (`u64::MAX`: no limit). Others
     /// stay in the mailbox, in order.
-    [short] fn receive(call, tag_ptr: Ptr, tag_len: u32, timeout: u64) -> Poll<Result<u32, Fault>> {
+    [short] fn receive(call, tag_ptr: In<i64>, tag_len: u32, timeout: u64) -> Poll<Result<u32, Fault>> {
         let tags = match tags(call, tag_ptr, tag_len) {
             Ok(tags) => tags,
             Err(fault) => return Poll::Ready(Err(fault)),

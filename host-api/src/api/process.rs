@@ -13,6 +13,7 @@ use crate::bind::{Call, Fault, host_functions};
 use crate::config::{ConfigRef, Right};
 use crate::exit::ExitReason;
 use crate::forms::ModuleRef;
+use crate::guest_type::{Bytes, In, Out, Parameters, Text};
 use crate::jobs::Turn;
 use crate::memory::Ptr;
 use crate::modules::{CompileResult, Loaded, MODULE_BYTES_MAX, Modules, Order, Room};
@@ -53,7 +54,7 @@ host_functions! {
     /// provide, or is too large. -1: the process may not compile modules. At most 64 MiB. A module
     /// that takes longer than a minute is given up.
     fn compile_module(
-        call, module_data_ptr: Ptr, module_data_len: u32, id_ptr: Ptr,
+        call, module_data_ptr: In<Bytes>, module_data_len: u32, id_ptr: Out<u64>,
     ) -> Poll<Result<i32, Fault>> {
         if call.state.may(Right::Compile).is_err() {
             return Poll::Ready(Ok(-1));
@@ -88,7 +89,7 @@ host_functions! {
     /// another type is found out by the new process, which then ends at once.
     fn spawn(
         call, link: i64, config_id: i64, module_id: i64,
-        func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
+        func_str_ptr: In<Text>, func_str_len: u32, params_ptr: In<Parameters>, params_len: u32, id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let config = call.config_for_child(config_id)?;
         let function = (func_str_ptr, func_str_len);
@@ -102,7 +103,7 @@ host_functions! {
     /// one of the new process, before anybody can send to it. On an error the message stays.
     fn spawn_with_message(
         call, link: i64, config_id: i64, module_id: i64,
-        func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
+        func_str_ptr: In<Text>, func_str_len: u32, params_ptr: In<Parameters>, params_len: u32, id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let config = call.config_for_child(config_id)?;
         call.state.check_sendable()?;
@@ -117,7 +118,7 @@ host_functions! {
     /// notice of its end has the tag `monitor`, which must not be 0.
     fn spawn_monitored(
         call, link: i64, monitor: i64, config_id: i64, module_id: i64,
-        func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32, id_ptr: Ptr,
+        func_str_ptr: In<Text>, func_str_len: u32, params_ptr: In<Parameters>, params_len: u32, id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let config = call.config_for_child(config_id)?;
         call.state.check_sendable()?;
@@ -136,9 +137,9 @@ host_functions! {
     /// found; then the node (u64, always 0) is at `node_id_ptr` and the process id (u64) at `id_ptr`.
     /// 1: an error id is at `id_ptr`.
     fn get_or_spawn(
-        call, name_ptr: Ptr, name_len: u32, link: i64, config_id: i64, module_id: i64,
-        func_str_ptr: Ptr, func_str_len: u32, params_ptr: Ptr, params_len: u32,
-        node_id_ptr: Ptr, id_ptr: Ptr,
+        call, name_ptr: In<Text>, name_len: u32, link: i64, config_id: i64, module_id: i64,
+        func_str_ptr: In<Text>, func_str_len: u32, params_ptr: In<Parameters>, params_len: u32,
+        node_id_ptr: Out<u64>, id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let config = call.config_for_child(config_id)?;
         let name = name(call, name_ptr, name_len)?;

@@ -4,6 +4,7 @@ use lunatic_scheduler::Pid;
 
 use crate::bind::{Call, Fault, host_functions};
 use crate::config::Right;
+use crate::guest_type::{In, Out, Text};
 use crate::memory::Ptr;
 use crate::registry::NAME_BYTES_MAX;
 
@@ -32,7 +33,7 @@ host_functions! {
     /// has ended, the name leads to nobody. `node_id` must be 0. Traps if there is no room: for the
     /// names of all processes 256 MiB, for one process 1000 names.
     fn put(
-        call, name_ptr: Ptr, name_len: u32, node_id: u64, process_id: u64,
+        call, name_ptr: In<Text>, name_len: u32, node_id: u64, process_id: u64,
     ) -> Result<(), Fault> {
         if node_id != THIS_NODE {
             return Err(Fault::new(format!(
@@ -52,7 +53,7 @@ host_functions! {
     /// As `put`, unless the name leads to another process that lives. 0: it leads to this one. 1: it
     /// leads to the other, as before. -1: the caller may not name processes.
     fn put_if_free(
-        call, name_ptr: Ptr, name_len: u32, process_id: u64,
+        call, name_ptr: In<Text>, name_len: u32, process_id: u64,
     ) -> Result<i32, Fault> {
         let name = name(call, name_ptr, name_len)?;
         if call.state.may(Right::Names).is_err() {
@@ -68,7 +69,7 @@ host_functions! {
     /// Finds the living process of a name. 0: its node (u64, always 0) is at `node_id_ptr` and its
     /// id (u64) at `process_id_ptr`. 1: there is none.
     fn get(
-        call, name_ptr: Ptr, name_len: u32, node_id_ptr: Ptr, process_id_ptr: Ptr,
+        call, name_ptr: In<Text>, name_len: u32, node_id_ptr: Out<u64>, process_id_ptr: Out<u64>,
     ) -> Result<u32, Fault> {
         let name = name(call, name_ptr, name_len)?;
         let node = call.state.node.get();
@@ -79,7 +80,7 @@ host_functions! {
     }
 
     /// Makes a name lead to nobody. Nothing happens if it does already.
-    fn remove(call, name_ptr: Ptr, name_len: u32) -> Result<(), Fault> {
+    fn remove(call, name_ptr: In<Text>, name_len: u32) -> Result<(), Fault> {
         let name = name(call, name_ptr, name_len)?;
         if call.state.may(Right::Names).is_err() {
             return Ok(());

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::bind::{Call, Fault, host_functions};
 use crate::fs::DirGrant;
+use crate::guest_type::{Bytes, In, Out, Text};
 use crate::jobs::{Asker, Turn};
 use crate::memory::Ptr;
 use crate::sql::wire::Encoder;
@@ -50,7 +51,7 @@ host_functions! {
     /// the connection's id (u64) is at `connection_id_ptr`. 1: an error id is there. There is no call that
     /// closes it: that is the end of the process.
     fn open(
-        call, path_ptr: Ptr, path_len: u32, connection_id_ptr: Ptr,
+        call, path_ptr: In<Text>, path_len: u32, connection_id_ptr: Out<u64>,
     ) -> Poll<Result<u64, Fault>> {
         let opened = call.job(|call, turn| {
             // Checked before there is a connection whose id could not be told.
@@ -74,7 +75,7 @@ host_functions! {
 
     /// Compiles the first statement of the SQL; answers its id. Traps if it is not valid.
     fn query_prepare(
-        call, connection_id: u64, query_ptr: Ptr, query_len: u32,
+        call, connection_id: u64, query_ptr: In<Text>, query_len: u32,
     ) -> Poll<Result<u64, Fault>> {
         let prepared = on_database(call, connection_id, |call| {
             let sql = sql(call, query_ptr, query_len)?;
@@ -97,7 +98,7 @@ host_functions! {
     /// Runs all statements of the SQL and leaves out their rows. 0, or SQLite's result code (see
     /// `last_error`) of the first that failed; those before it have been run.
     fn execute(
-        call, connection_id: u64, sql_ptr: Ptr, sql_len: u32,
+        call, connection_id: u64, sql_ptr: In<Text>, sql_len: u32,
     ) -> Poll<Result<u32, Fault>> {
         let done = on_database(call, connection_id, |call| {
             let sql = sql(call, sql_ptr, sql_len)?;
@@ -115,7 +116,7 @@ host_functions! {
     /// there is no such parameter, and if a row of the statement has been read since its last
     /// `statement_reset`.
     fn bind_value(
-        call, statement_id: u64, bind_data_ptr: Ptr, bind_data_len: u32,
+        call, statement_id: u64, bind_data_ptr: In<Bytes>, bind_data_len: u32,
     ) -> Result<(), Fault> {
         let (database, statement) = find(call, statement_id)?;
         let bytes = call.memory.slice(bind_data_ptr, bind_data_len)?;
@@ -167,7 +168,7 @@ host_functions! {
 
     /// Answers the address of what went wrong in the connection's last call: an option of SQLite's result
     /// code (u32), and an option of a text. Both are none if nothing did.
-    fn last_error(call, connection_id: u64, len_ptr: Ptr) -> Poll<Result<u32, Fault>> {
+    fn last_error(call, connection_id: u64, len_ptr: Out<u32>) -> Poll<Result<u32, Fault>> {
         call.give(len_ptr, |call| {
             let connection = call.state.resources.get::<Connection>(connection_id)?;
             let mut encoder = Encoder::default();
@@ -179,7 +180,7 @@ host_functions! {
     /// Answers the address of the value of a column (from 0 on) of the current row. Null if there is no
     /// row. Traps if there is no such column.
     fn read_column(
-        call, statement_id: u64, column_idx: u32, len_ptr: Ptr,
+        call, statement_id: u64, column_idx: u32, len_ptr: Out<u32>,
     ) -> Poll<Result<u32, Fault>> {
         call.give(len_ptr, |call| {
             let (database, statement) = find(call, statement_id)?;
@@ -194,7 +195,7 @@ host_functions! {
 
     /// Answers the address of the current row: a length and so many values. They are Null if there is
     /// no row.
-    fn read_row(call, statement_id: u64, len_ptr: Ptr) -> Poll<Result<u32, Fault>> {
+    fn read_row(call, statement_id: u64, len_ptr: Out<u32>) -> Poll<Result<u32, Fault>> {
         call.give(len_ptr, |call| {
             let (database, statement) = find(call, statement_id)?;
             let mut encoder = Encoder::default();
@@ -207,7 +208,7 @@ host_functions! {
 
     /// Answers the address of a column's name, in UTF-8. Traps if there is no such column.
     fn column_name(
-        call, statement_id: u64, column_idx: u32, len_ptr: Ptr,
+        call, statement_id: u64, column_idx: u32, len_ptr: Out<u32>,
     ) -> Poll<Result<u32, Fault>> {
         call.give(len_ptr, |call| {
             let (database, statement) = find(call, statement_id)?;
@@ -218,7 +219,7 @@ host_functions! {
     }
 
     /// Answers the address of the names of all columns: a length and so many texts (length, UTF-8).
-    fn column_names(call, statement_id: u64, len_ptr: Ptr) -> Poll<Result<u32, Fault>> {
+    fn column_names(call, statement_id: u64, len_ptr: Out<u32>) -> Poll<Result<u32, Fault>> {
         call.give(len_ptr, |call| {
             let (database, statement) = find(call, statement_id)?;
             let names = database.column_names(statement.key);

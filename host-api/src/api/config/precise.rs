@@ -7,6 +7,7 @@ use super::dirs::{self, DirToGive};
 use crate::bind::{Call, Fault, host_functions};
 use crate::config::{Limit, NetworkRule, Overflow, Right, Used};
 use crate::fs::DirAccess;
+use crate::guest_type::{In, Out, Text};
 use crate::memory::Ptr;
 
 host_functions! {
@@ -32,7 +33,7 @@ host_functions! {
     /// descriptors. 6: bytes of the stack, between 16 KiB and 8 MiB. 7: messages that wait (see
     /// `set_overflow`). 8: bytes that they take; no more come while there are so many. Traps if there is no such limit.
     fn set_limit(
-        call, config_id: u64, limit: u32, value: u64, id_ptr: Ptr,
+        call, config_id: u64, limit: u32, value: u64, id_ptr: Out<u64>,
     ) -> Result<u32, Fault> {
         let limit = known(limit, Limit::from_number, "limit")?;
         let result = call.set_limit(config_id, limit, value)?;
@@ -55,7 +56,7 @@ host_functions! {
     /// Gives a right, or takes it if `has` is 0. 0: to spawn processes. 1: to compile modules. 2: to
     /// make configurations. 3: to kill other processes. 4: to give names to processes, and take them
     /// away. Traps if there is no such right.
-    fn set_right(call, config_id: u64, right: u32, has: u32, id_ptr: Ptr) -> Result<u32, Fault> {
+    fn set_right(call, config_id: u64, right: u32, has: u32, id_ptr: Out<u64>) -> Result<u32, Fault> {
         let right = known(right, Right::from_number, "right")?;
         let result = call.set_right(config_id, right, has != 0)?;
         status(call, result, id_ptr)
@@ -74,8 +75,8 @@ host_functions! {
     /// Grants a directory. `path` is a path as the caller knows it, in a directory that it was given
     /// itself; the child calls it `name`, and may only read there unless `writes` is not 0.
     fn add_dir(
-        call, config_id: u64, path_ptr: Ptr, path_len: u32, name_ptr: Ptr, name_len: u32,
-        writes: u32, id_ptr: Ptr,
+        call, config_id: u64, path_ptr: In<Text>, path_len: u32, name_ptr: In<Text>, name_len: u32,
+        writes: u32, id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let access = if writes == 0 { DirAccess::ReadOnly } else { DirAccess::ReadWrite };
         let dir = DirToGive { path: (path_ptr, path_len), name: (name_ptr, name_len), access };
@@ -91,7 +92,7 @@ host_functions! {
     /// (`8000-9000`) or `*`. Without `listen:` or `connect:` it is about both. A rule by name is about
     /// what the runtime finds for that name when the process asks for it.
     fn add_network_rule(
-        call, config_id: u64, rule_ptr: Ptr, rule_len: u32, id_ptr: Ptr,
+        call, config_id: u64, rule_ptr: In<Text>, rule_len: u32, id_ptr: Out<u64>,
     ) -> Result<u32, Fault> {
         let text = call.config_text((rule_ptr, rule_len), "a network rule")?;
         let result = add_rule(call, config_id, &text)?;

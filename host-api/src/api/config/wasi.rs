@@ -5,7 +5,7 @@ use std::task::Poll;
 use super::dirs::{self, DirToGive};
 use crate::bind::{Fault, host_functions};
 use crate::fs::DirAccess;
-use crate::memory::Ptr;
+use crate::guest_type::{In, Text};
 
 host_functions! {
     /// What a configuration (see `lunatic::process::create_config`) grants of WASI.
@@ -14,7 +14,7 @@ host_functions! {
     /// Adds an environment variable; one of the same name is replaced. Traps beyond 64 KiB of
     /// arguments and variables, and if a text is not UTF-8 or has a zero byte in it.
     fn config_add_environment_variable(
-        call, config_id: u64, key_ptr: Ptr, key_len: u32, value_ptr: Ptr, value_len: u32,
+        call, config_id: u64, key_ptr: In<Text>, key_len: u32, value_ptr: In<Text>, value_len: u32,
     ) -> Result<(), Fault> {
         call.add_variable(config_id, (key_ptr, key_len), (value_ptr, value_len))
     }
@@ -22,7 +22,7 @@ host_functions! {
     /// Adds an argument; the first one is the program's name. Traps as
     /// `config_add_environment_variable` does.
     fn config_add_command_line_argument(
-        call, config_id: u64, argument_ptr: Ptr, argument_len: u32,
+        call, config_id: u64, argument_ptr: In<Text>, argument_len: u32,
     ) -> Result<(), Fault> {
         call.add_argument(config_id, (argument_ptr, argument_len))
     }
@@ -31,7 +31,7 @@ host_functions! {
     /// directory that it was given itself, and not out of it. Any other is not granted, and the log
     /// says so.
     fn config_preopen_dir(
-        call, config_id: u64, dir_ptr: Ptr, dir_len: u32,
+        call, config_id: u64, dir_ptr: In<Text>, dir_len: u32,
     ) -> Poll<Result<(), Fault>> {
         let path = (dir_ptr, dir_len);
         let dir = DirToGive { path, name: path, access: DirAccess::ReadWrite };

@@ -5,6 +5,7 @@ use std::task::Poll;
 
 use super::poll;
 use crate::bind::{Call, Fault, host_functions};
+use crate::guest_type::{In, Out, Text};
 use crate::memory::Ptr;
 use crate::net::{Addresses, Failure, Lookups, Pending};
 
@@ -27,7 +28,7 @@ host_functions! {
     /// Looks a name up, as `HOST:PORT`; an address in the place of the host needs no looking up. 0: the
     /// id of an iterator over the addresses is at `id_u64_ptr`. 1 and 9027: an error id is there.
     fn resolve(
-        call, name_str_ptr: Ptr, name_str_len: u32, timeout: u64, id_u64_ptr: Ptr,
+        call, name_str_ptr: In<Text>, name_str_len: u32, timeout: u64, id_u64_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(resolve_name(call, (name_str_ptr, name_str_len), timeout, id_u64_ptr))
     }
@@ -41,8 +42,8 @@ host_functions! {
     /// its port (u16), and for type 6 flow info and scope id (u32) are written. 1: there is none left.
     /// Traps if there is no iterator with this id.
     fn resolve_next(
-        call, dns_iter_id: u64, addr_type_u32_ptr: Ptr, addr_u8_ptr: Ptr, port_u16_ptr: Ptr,
-        flow_info_u32_ptr: Ptr, scope_id_u32_ptr: Ptr,
+        call, dns_iter_id: u64, addr_type_u32_ptr: Out<u32>, addr_u8_ptr: Out<u8>, port_u16_ptr: Out<u16>,
+        flow_info_u32_ptr: Out<u32>, scope_id_u32_ptr: Out<u32>,
     ) -> Result<u32, Fault> {
         let Some(address) = call.state.resources.get_mut::<Addresses>(dns_iter_id)?.next() else {
             return Ok(1);

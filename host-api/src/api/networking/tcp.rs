@@ -10,6 +10,7 @@ use rustix::net::Shutdown;
 use super::{AddressAt, Ended, SYSTEM_CALL, gather, poll};
 use crate::api::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
+use crate::guest_type::{Buffers, Bytes, In, Out};
 use crate::memory::Ptr;
 use crate::net::{
     Addresses, Connecting, Failure, Listener, Pending, Socket, TcpStream, with_scratch,
@@ -30,8 +31,8 @@ host_functions! {
     /// Listens on an address; port 0 lets the system choose one, which `tcp_local_addr` tells. 0: the
     /// listener's id is at `id_u64_ptr`. 1: an error id is.
     fn tcp_bind(
-        call, addr_type: u32, addr_u8_ptr: Ptr, port: u32, flow_info: u32, scope_id: u32,
-        id_u64_ptr: Ptr,
+        call, addr_type: u32, addr_u8_ptr: In<u8>, port: u32, flow_info: u32, scope_id: u32,
+        id_u64_ptr: Out<u64>,
     ) -> Result<u32, Fault> {
         let at = AddressAt { kind: addr_type, bytes: addr_u8_ptr, port, flow_info, scope_id };
         match bind(call, at, id_u64_ptr)? {
@@ -57,7 +58,7 @@ host_functions! {
 
     /// Where a listener listens. 0: the id of an iterator over one address is at `id_u64_ptr`. 1: an
     /// error id is.
-    fn tcp_local_addr(call, tcp_listener_id: u64, id_u64_ptr: Ptr) -> Result<u32, Fault> {
+    fn tcp_local_addr(call, tcp_listener_id: u64, id_u64_ptr: Out<u64>) -> Result<u32, Fault> {
         let local = call.shared::<Listener>(tcp_listener_id)?.local();
         call.tell_address(id_u64_ptr, "cannot tell where a socket listens", local)
     }
@@ -66,22 +67,22 @@ host_functions! {
     /// side's address at `socket_addr_id_ptr`. 1: an error id is at `id_u64_ptr`; the listener goes on
     /// listening.
     fn tcp_accept(
-        call, listener_id: u64, id_u64_ptr: Ptr, socket_addr_id_ptr: Ptr,
+        call, listener_id: u64, id_u64_ptr: Out<u64>, socket_addr_id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(accept(call, listener_id, u64::MAX, (id_u64_ptr, socket_addr_id_ptr)))
     }
 
     /// The same, with a limit to the time. 9027: it has passed.
     fn tcp_accept_timeout(
-        call, listener_id: u64, timeout: u64, id_u64_ptr: Ptr, socket_addr_id_ptr: Ptr,
+        call, listener_id: u64, timeout: u64, id_u64_ptr: Out<u64>, socket_addr_id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(accept(call, listener_id, timeout, (id_u64_ptr, socket_addr_id_ptr)))
     }
 
     /// Connects to an address. 0: the stream's id is at `id_u64_ptr`. 1 and 9027: an error id is.
     fn tcp_connect(
-        call, addr_type: u32, addr_u8_ptr: Ptr, port: u32, flow_info: u32, scope_id: u32,
-        timeout: u64, id_u64_ptr: Ptr,
+        call, addr_type: u32, addr_u8_ptr: In<u8>, port: u32, flow_info: u32, scope_id: u32,
+        timeout: u64, id_u64_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let at = AddressAt { kind: addr_type, bytes: addr_u8_ptr, port, flow_info, scope_id };
         poll(connect(call, at, timeout, id_u64_ptr))
@@ -89,13 +90,13 @@ host_functions! {
 
     /// The address of the other side. 0: the id of an iterator over one address is at `id_u64_ptr`. 1: an
     /// error id is, as there is nobody any more.
-    fn tcp_peer_addr(call, tcp_stream_id: u64, id_u64_ptr: Ptr) -> Result<u32, Fault> {
+    fn tcp_peer_addr(call, tcp_stream_id: u64, id_u64_ptr: Out<u64>) -> Result<u32, Fault> {
         let peer = call.shared::<TcpStream>(tcp_stream_id)?.peer();
         call.tell_address(id_u64_ptr, "cannot tell the address of the other side", peer)
     }
 
     /// The address of this side, as `tcp_peer_addr`.
-    fn tcp_stream_local_addr(call, tcp_stream_id: u64, id_u64_ptr: Ptr) -> Result<u32, Fault> {
+    fn tcp_stream_local_addr(call, tcp_stream_id: u64, id_u64_ptr: Out<u64>) -> Result<u32, Fault> {
         let local = call.shared::<TcpStream>(tcp_stream_id)?.local();
         call.tell_address(id_u64_ptr, "cannot tell the address of this side", local)
     }
@@ -116,7 +117,7 @@ host_functions! {
     /// `opaque_ptr`; up to 64 KiB of the first 1024 buffers, perhaps fewer than there are. 1: an error id is. 9027: the stream's
     /// time for writing has passed, and nothing was taken.
     fn tcp_write_vectored(
-        call, stream_id: u64, ciovec_array_ptr: Ptr, ciovec_array_len: u32, opaque_ptr: Ptr,
+        call, stream_id: u64, ciovec_array_ptr: In<Buffers>, ciovec_array_len: u32, opaque_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(write(call, stream_id, (ciovec_array_ptr, ciovec_array_len), opaque_ptr))
     }
@@ -125,20 +126,20 @@ host_functions! {
     /// `opaque_ptr`; none: the other side has ended. 1: an error id is. 9027: the stream's time for
     /// reading has passed.
     fn tcp_read(
-        call, stream_id: u64, buffer_ptr: Ptr, buffer_len: u32, opaque_ptr: Ptr,
+        call, stream_id: u64, buffer_ptr: Out<Bytes>, buffer_len: u32, opaque_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(read(call, stream_id, (buffer_ptr, buffer_len), opaque_ptr, false))
     }
 
     /// The same, but what was read is left for the next one. The time is that for peeking.
     fn tcp_peek(
-        call, stream_id: u64, buffer_ptr: Ptr, buffer_len: u32, opaque_ptr: Ptr,
+        call, stream_id: u64, buffer_ptr: Out<Bytes>, buffer_len: u32, opaque_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(read(call, stream_id, (buffer_ptr, buffer_len), opaque_ptr, true))
     }
 
     /// Always 0: what was written is with the system already.
-    fn tcp_flush(call, stream_id: u64, error_id_ptr: Ptr) -> Result<u32, Fault> {
+    fn tcp_flush(call, stream_id: u64, error_id_ptr: Out<u64>) -> Result<u32, Fault> {
         call.memory.slice_mut(error_id_ptr, 8)?;
         call.shared::<TcpStream>(stream_id)?;
         Ok(0)
@@ -146,7 +147,7 @@ host_functions! {
 
     /// Ends reading (1), writing (2: the other side reads to the end) or both (3) for all who hold the
     /// stream. 0: done. 1: an error id is at `error_id_ptr`.
-    fn tcp_shutdown(call, stream_id: u64, how: u32, error_id_ptr: Ptr) -> Result<u32, Fault> {
+    fn tcp_shutdown(call, stream_id: u64, how: u32, error_id_ptr: Out<u64>) -> Result<u32, Fault> {
         let stream = call.shared::<TcpStream>(stream_id)?;
         let how = match how {
             1 => Shutdown::Read,

@@ -8,6 +8,7 @@ use super::tcp::{Paused, bind, connect_to, may_listen, pause};
 use super::{AddressAt, Ended, SYSTEM_CALL, gather, poll};
 use crate::api::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
+use crate::guest_type::{Buffers, Bytes, In, Out, Text};
 use crate::jobs::Turn;
 use crate::memory::{GuestMemory, Ptr};
 use crate::net::{
@@ -40,8 +41,8 @@ host_functions! {
     /// each certificate with its chain behind it; a client gets the one for the name it asks for, else
     /// the first.
     fn tls_bind(
-        call, addr_type: u32, addr_u8_ptr: Ptr, port: u32, flow_info: u32, scope_id: u32,
-        id_u64_ptr: Ptr, certs_array_ptr: Ptr, certs_array_len: u32, keys_array_ptr: Ptr,
+        call, addr_type: u32, addr_u8_ptr: In<u8>, port: u32, flow_info: u32, scope_id: u32,
+        id_u64_ptr: Out<u64>, certs_array_ptr: In<Bytes>, certs_array_len: u32, keys_array_ptr: In<Bytes>,
         keys_array_len: u32,
     ) -> Poll<Result<u32, Fault>> {
         let at = AddressAt { kind: addr_type, bytes: addr_u8_ptr, port, flow_info, scope_id };
@@ -55,7 +56,7 @@ host_functions! {
     }
 
     /// As `tcp_local_addr`.
-    fn tls_local_addr(call, tls_listener_id: u64, id_u64_ptr: Ptr) -> Result<u32, Fault> {
+    fn tls_local_addr(call, tls_listener_id: u64, id_u64_ptr: Out<u64>) -> Result<u32, Fault> {
         let local = call.shared::<TlsListener>(tls_listener_id)?.listener.local();
         call.tell_address(id_u64_ptr, "cannot tell where a socket listens", local)
     }
@@ -65,14 +66,14 @@ host_functions! {
     /// of a handshake that failed; ask again. Several clients shake hands at the same time, for 10
     /// seconds at most.
     fn tls_accept(
-        call, listener_id: u64, id_u64_ptr: Ptr, socket_addr_id_ptr: Ptr,
+        call, listener_id: u64, id_u64_ptr: Out<u64>, socket_addr_id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(accept(call, listener_id, u64::MAX, (id_u64_ptr, socket_addr_id_ptr)))
     }
 
     /// The same, with a limit to the time. 9027: it has passed.
     fn tls_accept_timeout(
-        call, listener_id: u64, timeout: u64, id_u64_ptr: Ptr, socket_addr_id_ptr: Ptr,
+        call, listener_id: u64, timeout: u64, id_u64_ptr: Out<u64>, socket_addr_id_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(accept(call, listener_id, timeout, (id_u64_ptr, socket_addr_id_ptr)))
     }
@@ -82,8 +83,8 @@ host_functions! {
     /// also be the server's own; without records, those that browsers trust. 0: the stream's id is at
     /// `id_u64_ptr`. 1 and 9027: an error id is.
     fn tls_connect(
-        call, addr_str_ptr: Ptr, addr_str_len: u32, port: u32, timeout: u64, id_u64_ptr: Ptr,
-        certs_array_ptr: Ptr, certs_array_len: u32,
+        call, addr_str_ptr: In<Text>, addr_str_len: u32, port: u32, timeout: u64, id_u64_ptr: Out<u64>,
+        certs_array_ptr: In<Buffers>, certs_array_len: u32,
     ) -> Poll<Result<u32, Fault>> {
         let roots = (certs_array_ptr, certs_array_len);
         poll(connect(call, ((addr_str_ptr, addr_str_len), port), timeout, id_u64_ptr, roots))
@@ -102,7 +103,7 @@ host_functions! {
     }
 
     /// As `tcp_peer_addr`.
-    fn tls_peer_addr(call, tls_stream_id: u64, id_u64_ptr: Ptr) -> Result<u32, Fault> {
+    fn tls_peer_addr(call, tls_stream_id: u64, id_u64_ptr: Out<u64>) -> Result<u32, Fault> {
         let peer = call.shared::<TlsStream>(tls_stream_id)?.peer();
         call.tell_address(id_u64_ptr, "cannot tell the address of the other side", peer)
     }
@@ -110,21 +111,21 @@ host_functions! {
     /// As `tcp_write_vectored`. When the time for writing has passed after bytes were taken, they count as
     /// written, and go out with the next call.
     fn tls_write_vectored(
-        call, stream_id: u64, ciovec_array_ptr: Ptr, ciovec_array_len: u32, opaque_ptr: Ptr,
+        call, stream_id: u64, ciovec_array_ptr: In<Buffers>, ciovec_array_len: u32, opaque_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(write(call, stream_id, (ciovec_array_ptr, ciovec_array_len), opaque_ptr))
     }
 
     /// As `tcp_read`. The end is an error if the other side has not said that it is.
     fn tls_read(
-        call, stream_id: u64, buffer_ptr: Ptr, buffer_len: u32, opaque_ptr: Ptr,
+        call, stream_id: u64, buffer_ptr: Out<Bytes>, buffer_len: u32, opaque_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(read(call, stream_id, (buffer_ptr, buffer_len), opaque_ptr))
     }
 
     /// Waits until all that was written is with the system, up to the stream's time for writing. 0: it
     /// is. 1 and 9027: an error id is at `error_id_ptr`.
-    fn tls_flush(call, stream_id: u64, error_id_ptr: Ptr) -> Poll<Result<u32, Fault>> {
+    fn tls_flush(call, stream_id: u64, error_id_ptr: Out<u64>) -> Poll<Result<u32, Fault>> {
         poll(flush(call, stream_id, error_id_ptr))
     }
 

@@ -6,6 +6,7 @@ use std::task::Poll;
 use super::{AddressAt, Ended, SYSTEM_CALL, poll, room};
 use crate::api::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
+use crate::guest_type::{Bytes, In, Out};
 use crate::memory::Ptr;
 use crate::net::{Addresses, Failure, SCRATCH_BYTES, UdpSocket, with_scratch};
 use crate::ready::{Interest, Tried};
@@ -17,8 +18,8 @@ host_functions! {
     /// Makes a socket that receives at an address; port 0 lets the system choose one. 0: the socket's id
     /// is at `id_u64_ptr`. 1: an error id is.
     fn udp_bind(
-        call, addr_type: u32, addr_u8_ptr: Ptr, port: u32, flow_info: u32, scope_id: u32,
-        id_u64_ptr: Ptr,
+        call, addr_type: u32, addr_u8_ptr: In<u8>, port: u32, flow_info: u32, scope_id: u32,
+        id_u64_ptr: Out<u64>,
     ) -> Result<u32, Fault> {
         let at = AddressAt { kind: addr_type, bytes: addr_u8_ptr, port, flow_info, scope_id };
         bind(call, at, id_u64_ptr)
@@ -31,14 +32,14 @@ host_functions! {
 
     /// Where a socket receives. 0: the id of an iterator over one address is at `id_u64_ptr`. 1: an error
     /// id is.
-    fn udp_local_addr(call, udp_socket_id: u64, id_u64_ptr: Ptr) -> Result<u32, Fault> {
+    fn udp_local_addr(call, udp_socket_id: u64, id_u64_ptr: Out<u64>) -> Result<u32, Fault> {
         let local = call.shared::<UdpSocket>(udp_socket_id)?.local();
         call.tell_address(id_u64_ptr, "cannot tell the address of a socket", local)
     }
 
     /// Whom a socket is connected to. 0: the id of an iterator over one address is at `id_u64_ptr`. 1: to
     /// nobody. 2: an error id is there.
-    fn udp_peer_addr(call, udp_socket_id: u64, id_u64_ptr: Ptr) -> Result<u32, Fault> {
+    fn udp_peer_addr(call, udp_socket_id: u64, id_u64_ptr: Out<u64>) -> Result<u32, Fault> {
         call.memory.slice_mut(id_u64_ptr, 8)?;
         match call.shared::<UdpSocket>(udp_socket_id)?.peer() {
             Ok(None) => Ok(1),
@@ -57,8 +58,8 @@ host_functions! {
     /// Connects a socket: it receives from this address only, and `udp_send` sends there. Never waits,
     /// whatever the timeout. 0: done, and 0 is at `id_u64_ptr`. 1: an error id is there.
     fn udp_connect(
-        call, udp_socket_id: u64, addr_type: u32, addr_u8_ptr: Ptr, port: u32, flow_info: u32,
-        scope_id: u32, timeout: u64, id_u64_ptr: Ptr,
+        call, udp_socket_id: u64, addr_type: u32, addr_u8_ptr: In<u8>, port: u32, flow_info: u32,
+        scope_id: u32, timeout: u64, id_u64_ptr: Out<u64>,
     ) -> Result<u32, Fault> {
         let _ = timeout;
         let at = AddressAt { kind: addr_type, bytes: addr_u8_ptr, port, flow_info, scope_id };
@@ -68,14 +69,14 @@ host_functions! {
     /// Waits for a datagram. 0: how many bytes of it were written to the buffer (u64) is at `opaque_ptr`.
     /// 1: an error id is.
     fn udp_receive(
-        call, socket_id: u64, buffer_ptr: Ptr, buffer_len: u32, opaque_ptr: Ptr,
+        call, socket_id: u64, buffer_ptr: Out<Bytes>, buffer_len: u32, opaque_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(receive(call, (socket_id, u64::MAX), (buffer_ptr, buffer_len), opaque_ptr, None))
     }
 
     /// The same, and the id of an iterator over the sender's address is at `dns_iter_ptr`.
     fn udp_receive_from(
-        call, socket_id: u64, buffer_ptr: Ptr, buffer_len: u32, opaque_ptr: Ptr, dns_iter_ptr: Ptr,
+        call, socket_id: u64, buffer_ptr: Out<Bytes>, buffer_len: u32, opaque_ptr: Out<u64>, dns_iter_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let sender = Some(dns_iter_ptr);
         poll(receive(call, (socket_id, u64::MAX), (buffer_ptr, buffer_len), opaque_ptr, sender))
@@ -83,8 +84,8 @@ host_functions! {
 
     /// The same, with a limit to the time. 9027: it has passed.
     fn udp_receive_from_timeout(
-        call, socket_id: u64, buffer_ptr: Ptr, buffer_len: u32, timeout: u64, opaque_ptr: Ptr,
-        dns_iter_ptr: Ptr,
+        call, socket_id: u64, buffer_ptr: Out<Bytes>, buffer_len: u32, timeout: u64, opaque_ptr: Out<u64>,
+        dns_iter_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let sender = Some(dns_iter_ptr);
         poll(receive(call, (socket_id, timeout), (buffer_ptr, buffer_len), opaque_ptr, sender))
@@ -93,15 +94,15 @@ host_functions! {
     /// Sends a datagram to whom the socket is connected to. 0: how many bytes (u64) is at `opaque_ptr`. 1:
     /// an error id is.
     fn udp_send(
-        call, socket_id: u64, buffer_ptr: Ptr, buffer_len: u32, opaque_ptr: Ptr,
+        call, socket_id: u64, buffer_ptr: In<Bytes>, buffer_len: u32, opaque_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         poll(send(call, socket_id, (buffer_ptr, buffer_len), None, opaque_ptr))
     }
 
     /// The same, to an address.
     fn udp_send_to(
-        call, socket_id: u64, buffer_ptr: Ptr, buffer_len: u32, addr_type: u32, addr_u8_ptr: Ptr,
-        port: u32, flow_info: u32, scope_id: u32, opaque_ptr: Ptr,
+        call, socket_id: u64, buffer_ptr: In<Bytes>, buffer_len: u32, addr_type: u32, addr_u8_ptr: In<u8>,
+        port: u32, flow_info: u32, scope_id: u32, opaque_ptr: Out<u64>,
     ) -> Poll<Result<u32, Fault>> {
         let to = AddressAt { kind: addr_type, bytes: addr_u8_ptr, port, flow_info, scope_id };
         poll(send(call, socket_id, (buffer_ptr, buffer_len), Some(to), opaque_ptr))
