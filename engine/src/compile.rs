@@ -31,6 +31,7 @@ use wasmer_types::{
 
 use crate::cache::{Cache, Key};
 use crate::forms::{Form, MemoryForm};
+use crate::memory::fence_bytes;
 use crate::meter::{self, Meter};
 use crate::text::shown;
 use crate::validate::{self, LoadError, LoadErrorKind};
@@ -234,10 +235,11 @@ impl Compiler {
         let target = Target::default();
         let CompilerOptions { form, opt_level, threads: _ } = &self.options;
         let decisions = format!(
-            "{} {} {:?} {form:?} {opt_level:?}",
+            "{} {} {:?} {form:?} {opt_level:?} {}",
             wasmer_compiler::VERSION,
             target.triple(),
             target.cpu_features(),
+            fence_bytes(),
         );
         let ours = OURS.map(str::as_bytes);
         Key::of(&[decisions.as_bytes(), ours[0], ours[1], ours[2], ours[3], bytes])
@@ -416,9 +418,9 @@ const NOT_WASMER: &str = "lunatic lays out its instances itself";
 impl Tunables for Layout {
     fn memory_style(&self, _memory: &MemoryType) -> MemoryStyle {
         match self.0 {
-            // Explicit bounds checks, no guard pages: the only style in which a memory may be a slot
-            // of any size.
-            MemoryForm::Dense => MemoryStyle::Dynamic { offset_guard_size: 0 },
+            // Explicit bounds checks: the only style in which a memory may be a slot of any size. The
+            // code compares where an access begins, if it reaches less than the fence beyond.
+            MemoryForm::Dense => MemoryStyle::Dynamic { offset_guard_size: fence_bytes() as u64 },
             // Its base is a constant to compiled code: the memory never moves.
             MemoryForm::Guarded => MemoryStyle::Static,
         }

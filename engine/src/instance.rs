@@ -208,7 +208,7 @@ impl<'a> Prepared<'a> {
             // Even an empty one: that is what faults.
             MemoryForm::Guarded => Some(pool.allocate_guarded(plan.bytes_min, Some(image.data()))?),
             MemoryForm::Dense if plan.bytes_min == 0 => None,
-            MemoryForm::Dense => Some(pool.allocate(plan.bytes_min)?),
+            MemoryForm::Dense => Some(pool.allocate(plan.bytes_min, Some(image.data()))?),
         };
         Ok(new)
     }
@@ -263,7 +263,7 @@ impl<'a> Prepared<'a> {
         // SAFETY: the block begins with room for a header, aligned; the old contents are bytes.
         unsafe { header.write(fresh) };
         let mut instance = Instance { header, _own_block: own_block };
-        instance.place_memory(plan.bytes_min, image);
+        instance.place_memory(plan.bytes_min);
         if let Some(reductions) = instance.reductions() {
             // SAFETY: points at the reductions global of this block.
             unsafe { reductions.write(self.limits.slice) };
@@ -275,7 +275,7 @@ impl<'a> Prepared<'a> {
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.pool.release(slot, 0);
+            self.pool.release(slot, self.image.memory_plan().bytes_min);
         }
         self.pool.room().give(self.charged);
     }
@@ -361,13 +361,10 @@ unsafe impl Send for BoundCall {}
 unsafe impl Send for Instance {}
 
 impl Instance {
-    fn place_memory(&mut self, bytes: usize, image: &Image) {
+    fn place_memory(&mut self, bytes: usize) {
         // SAFETY: written by `Prepared::place`, exclusively ours.
-        let header = unsafe { self.header.as_mut() };
-        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
-        let pool = unsafe { &*header.pool };
-        if let Some(slot) = &mut header.slot {
-            pool.prepare(slot, Some(image.data()));
+        let header = unsafe { self.header.as_ref() };
+        if let Some(slot) = &header.slot {
             set_memory(self.vmctx(), header.memory_offset, slot.base(), bytes);
         }
     }
@@ -406,13 +403,14 @@ impl Instance {
         kept > SHED_ABOVE_BYTES
     }
 
-    /// Addresses that compiled code may use by way of the memory without checking them: a fault at
-    /// one of them is the guest's. Empty for code that checks. Async-signal-safe.
+    /// Addresses beyond its memory that compiled code may touch, trusting that they fault: a fault at
+    /// one of them is the guest's. Async-signal-safe.
     #[must_use]
     pub fn reach(&self) -> Range<usize> {
         // SAFETY: the header lives as long as the instance.
         let header = unsafe { self.header.as_ref() };
-        header.slot.as_ref().map_or(0..0, MemorySlot::reach)
+        let (_, length) = memory_of(self.vmctx(), header.memory_offset);
+        header.slot.as_ref().map_or(0..0, |slot| slot.reach(length))
     }
 
     /// A function of the instance's image, to be called in it.
@@ -607,10 +605,7 @@ impl InstanceHeader {
         let pool = unsafe { &*self.pool };
         let base = match &mut self.slot {
             Some(slot) => pool.grow(slot, length, new_length).ok().map(|()| slot.base()),
-            none => pool.allocate(new_length).ok().map(|mut slot| {
-                pool.prepare(&mut slot, None);
-                none.insert(slot).base()
-            }),
+            none => pool.allocate(new_length, None).ok().map(|slot| none.insert(slot).base()),
         };
         if base.is_none() {
             self.give_room(more);

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The size of a page on every target we run on with 4 KiB pages; others only lose precision.
 pub(crate) const OS_PAGE_BYTES: usize = 4096;
@@ -123,19 +122,23 @@ pub(crate) fn discard(range: Range<usize>) {
 }
 
 /// Whether single pages can be marked as guards, and told from dirty ones afterwards (Linux 6.15).
+/// Always the same answer: compiled code may rely on it.
+#[inline]
 pub(crate) fn guards_pages() -> bool {
-    // Relaxed: set before the first memory is made, if at all.
-    !WITHOUT_GUARDS.load(Ordering::Relaxed) && pagemap().is_some_and(|pagemap| pagemap.knows_guards)
+    *GUARDS_PAGES.get_or_init(|| pagemap().is_some_and(|pagemap| pagemap.knows_guards))
 }
 
-/// For tests: what an older kernel would do.
-static WITHOUT_GUARDS: AtomicBool = AtomicBool::new(false);
+static GUARDS_PAGES: OnceLock<bool> = OnceLock::new();
 
-/// Goes without marks in page tables from now on, as on kernels before 6.15. For tests of that way,
-/// before the first memory is made.
+/// Goes without marks in page tables from now on, as on kernels before 6.15. For tests of that way.
+///
+/// # Panics
+/// When a module has been compiled or a memory made that relies on marks.
 pub fn do_without_page_guards() {
-    // Relaxed: as where it is read.
-    WITHOUT_GUARDS.store(true, Ordering::Relaxed);
+    assert!(
+        !*GUARDS_PAGES.get_or_init(|| false),
+        "marks in page tables are in use already: go without them before the first module is compiled"
+    );
 }
 
 /// Marks pages: touching them is a fault until the mark is lifted. What was in them is lost. False

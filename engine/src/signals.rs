@@ -5,9 +5,9 @@
 //! its trap table or at an address in the fiber's guard pages, the thread leaves the fiber through
 //! corosensei's trap handler: the interrupted context is pointed at it and the handler returns.
 //! An access to linear memory has such an entry, but it is the guest's fault only if the address is
-//! one that the access can mean: in what belongs to the process's guarded memory, or the null
-//! page, to which a failed check of dense code leads. A marked page inside of the memory is none of
-//! these: the mark is lifted and the access repeated (`memory/pages.rs`).
+//! one that the access can mean: in what belongs to the process's guarded memory, on the fence of its
+//! dense one, or the null page, where dense code looks for a memory without pages. A marked page inside
+//! of the memory is none of these: the mark is lifted and the access repeated (`memory/pages.rs`).
 //! The trap waits in a thread-local for the worker to pick it up ([`take_fault`]). Anything else is
 //! a bug of ours (or of somebody else in this program) and goes to the handler that was installed
 //! before: it must crash loudly.
@@ -38,7 +38,7 @@ pub struct FiberAtFault {
     pub stack: Range<usize>,
     /// The pages below the stack that fault when touched.
     pub guard: Range<usize>,
-    /// What its code may touch unchecked: [`crate::Instance::reach`].
+    /// What its code may touch beyond its memory: [`crate::Instance::reach`].
     pub reach: Range<usize>,
     /// Handed to `redirect`.
     pub data: *mut (),

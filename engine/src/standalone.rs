@@ -49,8 +49,7 @@ struct Running {
     yielder: *const Yielder<(), Trap>,
     handler: Option<CoroutineTrapHandler<Ended>>,
     stack: (usize, usize),
-    /// Of the instance's memory; see [`Instance::reach`].
-    reach: (usize, usize),
+    instance: *const Instance,
     yields: u64,
 }
 
@@ -130,7 +129,7 @@ impl Standalone {
             yielder: std::ptr::null(),
             handler: None,
             stack: (0, 0),
-            reach: (0, 0),
+            instance: std::ptr::null(),
             yields: 0,
         };
         let fiber = Box::new(Cell::new(idle));
@@ -182,7 +181,7 @@ impl Standalone {
         let ty = self.image.function_type(function);
         assert!(values.len() >= ty.params().len().max(ty.results().len()));
         let cell: *const Cell<Running> = &raw const *self.fiber;
-        let reach = instance.reach();
+        let running_instance: *const Instance = instance;
         let instance = instance.bind(function);
         let values: *mut [RawValue] = values;
         let stack = DefaultStack::new(STACK_BYTES).expect("address space for a test's stack");
@@ -204,7 +203,7 @@ impl Standalone {
         let mut running = self.fiber.get();
         running.handler = Some(call.trap_handler());
         running.stack = bounds;
-        running.reach = (reach.start, reach.end);
+        running.instance = running_instance;
         self.fiber.set(running);
         CURRENT.set(cell);
         let result = call.resume(());
@@ -234,10 +233,12 @@ fn current_fiber() -> Option<FiberAtFault> {
     let running = unsafe { cell.as_ref() }?.get();
     running.handler?;
     let (low, high) = running.stack;
+    // SAFETY: `call` borrows the instance, too.
+    let reach = unsafe { (*running.instance).reach() };
     Some(FiberAtFault {
         stack: low..high,
         guard: guard(low),
-        reach: running.reach.0..running.reach.1,
+        reach,
         data: cell as *mut (),
         redirect,
     })

@@ -34,8 +34,23 @@ const STORES: [(&str, &str, u64); 6] = [
     ("f64.store", "(f64.const nan)", 8),
     ("v128.store", "(v128.const i64x2 -1 -1)", 16),
 ];
-const OFFSETS: [u64; 9] =
-    [0, 1, 4095, 65_535, 65_536, 0x7fff_ffff, 0x8000_0000, 0xffff_fff0, 0xffff_ffff];
+/// Those around a page are where dense code stops to rely on the page behind the memory.
+const OFFSETS: [u64; 14] = [
+    0,
+    1,
+    4080,
+    4081,
+    4088,
+    4092,
+    4095,
+    4096,
+    65_535,
+    65_536,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_fff0,
+    0xffff_ffff,
+];
 
 fn options(memory: MemoryForm) -> CompilerOptions {
     CompilerOptions { form: Form { memory, ..Form::default() }, ..CompilerOptions::default() }
@@ -109,8 +124,8 @@ fn accesses_trap_exactly_beyond_the_end_whatever_its_size() {
     let text = every_access();
     for memory in FORMS {
         let mut process = start(memory, &text);
-        // No page, one, up to the end of what marks cover, and beyond.
-        for grown in [0, 1, 30, 1, 8] {
+        // No page, one, and from there to the ends of the smaller slots and beyond.
+        for grown in [0, 1, 1, 13, 16, 1, 8] {
             assert_ne!(call(&mut process, "grow", &[grown]).expect("no trap"), -1);
             check_accesses(&mut process, memory);
         }

@@ -1,10 +1,24 @@
 //! The slots of one size, side by side, for dense memories.
+//!
+//! **Fence.** The page behind a memory's last one faults, where the system can mark single pages. So
+//! compiled code need not compare where an access *ends*: one that begins within the memory and reaches
+//! less than a page beyond its address is either inside or on the fence. It then compares the
+//! bare index with the length: no addition that might overflow, and one comparison for all fields of
+//! a structure. A slot's stride has room for the fence of the largest memory.
 
+use std::num::NonZero;
 use std::ops::Range;
 
 use super::free::{FreeSlots, Taken};
-use super::pages::{self, BOOKED_BYTES_MAX, Book, Span};
-use crate::os;
+use super::pages::{self, BOOKED_BYTES_MAX, Book, Open, Span};
+use crate::data::InitialData;
+use crate::os::{self, OS_PAGE_BYTES};
+
+/// Bytes behind each dense memory that fault when touched; 0 where the system cannot mark pages.
+/// Decides what compiled code leaves out, so it never changes while a program runs.
+pub(crate) fn fence_bytes() -> usize {
+    if os::guards_pages() { OS_PAGE_BYTES } else { 0 }
+}
 
 /// Address space of one class; twelve of them leave most of the 128 TiB to others.
 const CLASS_BYTES_MAX: usize = 4 << 40;
@@ -21,7 +35,8 @@ const WARM_BYTES_MAX: usize = 256 * 1024;
 
 pub(super) struct Class {
     base: usize,
-    slot_shift: u32,
+    /// From slot to slot.
+    stride: usize,
     slots: usize,
     /// A `Book` for each slot; null for classes of large slots.
     books: *mut Book,
@@ -34,10 +49,10 @@ unsafe impl Send for Class {}
 unsafe impl Sync for Class {}
 
 impl Class {
-    pub(super) fn reserve(slot_bytes: usize) -> Option<Self> {
-        let mut slots = slots_max(slot_bytes);
+    pub(super) fn reserve(stride: usize) -> Option<Self> {
+        let mut slots = slots_max(stride);
         let (base, books) = loop {
-            if let Some(both) = reserve_both(slots, slot_bytes) {
+            if let Some(both) = reserve_both(slots, stride) {
                 break both;
             }
             slots /= 2;
@@ -45,9 +60,8 @@ impl Class {
                 return None;
             }
         };
-        let slot_shift = slot_bytes.trailing_zeros();
-        let mut class = Self { base, slot_shift, slots, books, free: FreeSlots::default() };
-        if !books.is_null() && !pages::register(class.region(), slot_bytes, slot_bytes, books) {
+        let mut class = Self { base, stride, slots, books, free: FreeSlots::default() };
+        if !books.is_null() && !pages::register(class.region(), stride, stride, books) {
             // More pools than the handler can know: this one goes without books.
             class.drop_books();
         }
@@ -56,11 +70,11 @@ impl Class {
 
     /// Whether it has fewer slots than it would if address space were not scarce.
     pub(super) fn is_cut_short(&self) -> bool {
-        self.slots < slots_max(1 << self.slot_shift)
+        self.slots < slots_max(self.stride)
     }
 
     fn region(&self) -> Range<usize> {
-        self.base..self.base + (self.slots << self.slot_shift)
+        self.base..self.base + self.slots * self.stride
     }
 
     fn drop_books(&mut self) {
@@ -69,13 +83,7 @@ impl Class {
     }
 
     fn span(&self, index: u32) -> Span {
-        let bytes = 1 << self.slot_shift;
-        Span { base: self.base + ((index as usize) << self.slot_shift), bytes }
-    }
-
-    fn index(&self, base: usize) -> u32 {
-        u32::try_from((base - self.base) >> self.slot_shift)
-            .expect("a class has 2^21 slots at most")
+        Span { base: self.base + index as usize * self.stride, bytes: self.stride }
     }
 
     fn book_of(&self, index: u32) -> Option<&Book> {
@@ -86,23 +94,73 @@ impl Class {
     }
 
     /// The book of a slot in use, if slots of this size have books.
-    pub(super) fn book(&self, base: usize) -> (Option<&Book>, Span) {
-        let index = self.index(base);
+    pub(super) fn book(&self, index: u32) -> (Option<&Book>, Span) {
         (self.book_of(index), self.span(index))
     }
 
-    /// A free slot: its address, and whether it had a tenant whose bytes are still there.
-    pub(super) fn take(&self) -> Option<(usize, bool)> {
-        let Taken { index, used } = self.free.take(self.slots)?;
-        Some((self.span(index).base, used))
+    /// A free slot; to be prepared before it is used.
+    pub(super) fn take(&self) -> Option<Taken> {
+        self.free.take(self.slots)
+    }
+
+    /// Makes a slot that was taken a new memory, with a fence behind it: its address. `None` if the
+    /// system refuses; the slot is free then. `data` must live until it is released.
+    pub(super) fn prepare(
+        &self,
+        taken: Taken,
+        bytes: usize,
+        data: Option<&InitialData>,
+    ) -> Option<NonZero<usize>> {
+        let Taken { index, used } = taken;
+        let span = self.span(index);
+        let prepared = match self.book_of(index) {
+            Some(book) => book.prepare(span, used, data, open(span, bytes)),
+            None => {
+                let fenced = self.move_fence(span, None, bytes);
+                // SAFETY: slots without books are zeroed when they are released; it is ours, and
+                // the image checks that its data fit the memory that it asks for.
+                data.filter(|_| fenced).inspect(|data| unsafe { data.place_all(span.memory()) });
+                fenced
+            }
+        };
+        if !prepared {
+            self.free.put(index);
+        }
+        NonZero::new(span.base).filter(|_| prepared)
+    }
+
+    /// Owner: the memory grows within its slot. False if the system refuses.
+    pub(super) fn grow(&self, index: u32, old: usize, new: usize) -> bool {
+        let span = self.span(index);
+        match self.book_of(index) {
+            _ if fence_bytes() == 0 => true,
+            Some(book) => book.extend(span, old / OS_PAGE_BYTES, open(span, new)),
+            None => self.move_fence(span, Some(old), new),
+        }
+    }
+
+    /// The fence of a slot without a book.
+    fn move_fence(&self, span: Span, old: Option<usize>, new: usize) -> bool {
+        let fence = fence_bytes();
+        if fence == 0 || old == Some(new) {
+            return true;
+        }
+        let (end, fenced) = (span.base + new, span.base + new + fence);
+        os::install_guard(end..fenced)
+            && old.is_none_or(|old| os::remove_guard(span.base + old..end))
     }
 
     /// Takes a slot back, `used` bytes of which its tenant could touch.
-    pub(super) fn put(&self, base: usize, used: usize) {
+    pub(super) fn put(&self, index: u32, used: usize) {
         if self.books.is_null() {
-            clean(base..base + used);
+            let span = self.span(index);
+            clean(span.base..span.base + used);
+            if fence_bytes() > 0 {
+                // All of it: the memory may have shed its end, and the fence did not move with it.
+                os::remove_guard(span.whole());
+            }
         }
-        self.free.put(self.index(base));
+        self.free.put(index);
     }
 
     /// Gives back the pages of what nobody needed since the last call; returns the bytes.
@@ -112,13 +170,13 @@ impl Class {
             let (first, last) = (self.span(run[0]), self.span(run[run.len() - 1]));
             let range = first.base..last.base + last.bytes;
             os::discard(range.clone());
-            if !self.books.is_null() && os::guards_pages() {
+            if os::guards_pages() {
                 os::remove_guard(range);
             }
             run.iter().filter_map(|&index| self.book_of(index)).for_each(Book::forget);
         }
         self.free.put_cold(&unneeded);
-        unneeded.len() << self.slot_shift
+        unneeded.len() * self.stride
     }
 }
 
@@ -128,23 +186,32 @@ impl Drop for Class {
             pages::unregister(self.region());
             self.drop_books();
         }
-        os::unreserve(self.base, self.slots << self.slot_shift);
+        os::unreserve(self.base, self.slots * self.stride);
     }
 }
 
-fn slots_max(slot_bytes: usize) -> usize {
-    (CLASS_BYTES_MAX / slot_bytes).min(CLASS_SLOTS_MAX)
+/// What a memory of `bytes` may touch of its slot.
+fn open(span: Span, bytes: usize) -> Open {
+    match fence_bytes() {
+        // Nothing is closed, so that nothing need be marked.
+        0 => Open { pages: span.pages(), fence: 0 },
+        fence => Open { pages: bytes / OS_PAGE_BYTES, fence: fence / OS_PAGE_BYTES },
+    }
+}
+
+fn slots_max(stride: usize) -> usize {
+    (CLASS_BYTES_MAX / stride).min(CLASS_SLOTS_MAX)
 }
 
 /// Address space for slots and, if they are small, for their books.
-fn reserve_both(slots: usize, slot_bytes: usize) -> Option<(usize, *mut Book)> {
-    let base = os::reserve(slots * slot_bytes)?;
-    if slot_bytes > BOOKED_BYTES_MAX {
+fn reserve_both(slots: usize, stride: usize) -> Option<(usize, *mut Book)> {
+    let base = os::reserve(slots * stride)?;
+    if stride > BOOKED_BYTES_MAX {
         return Some((base, std::ptr::null_mut()));
     }
     let books = os::reserve(slots * size_of::<Book>());
     if books.is_none() {
-        os::unreserve(base, slots * slot_bytes);
+        os::unreserve(base, slots * stride);
     }
     Some((base, books? as *mut Book))
 }

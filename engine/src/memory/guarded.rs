@@ -24,6 +24,7 @@
 //! Parties: any thread takes, releases and trims; the owner of a slot grows it; the handler reads
 //! the book of the slot that its thread touched.
 
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -32,7 +33,7 @@ use wasmer_types::MemoryStyle;
 use super::MEMORY_BYTES_MAX;
 use super::class::clean;
 use super::free::FreeSlots;
-use super::pages::{self, BOOKED_BYTES_MAX, Book, Span};
+use super::pages::{self, BOOKED_BYTES_MAX, Book, Open, Span};
 use crate::data::InitialData;
 use crate::os::{self, OS_PAGE_BYTES};
 
@@ -138,10 +139,6 @@ impl Guarded {
         self.base + index as usize * SLOT_BYTES
     }
 
-    fn index(&self, base: usize) -> u32 {
-        u32::try_from((base - self.base) / SLOT_BYTES).expect("there are some thousands of slots")
-    }
-
     fn book(&self, index: u32) -> Option<&Book> {
         // SAFETY: null, or as many books as slots, all-zero memory being a book.
         unsafe {
@@ -153,14 +150,14 @@ impl Guarded {
         &self.opened[index as usize]
     }
 
-    /// A new memory of `bytes`: its address. `None` if all of the first `slots_max` slots are in use,
+    /// A new memory of `bytes`: its slot and its address. `None` if all of the first `slots_max` slots are in use,
     /// or if the system has no room for its mappings.
     pub(super) fn take(
         &self,
         slots_max: usize,
         bytes: usize,
         data: Option<&InitialData>,
-    ) -> Option<usize> {
+    ) -> Option<(u32, NonZero<usize>)> {
         if self.is_used_up() {
             return None;
         }
@@ -169,7 +166,7 @@ impl Guarded {
             return None;
         };
         if self.prepare(taken.index, taken.used, bytes, data) {
-            return Some(self.slot(taken.index));
+            return Some((taken.index, NonZero::new(self.slot(taken.index))?));
         }
         // No mapping is left: nor is there one for the next, until somebody ends.
         self.is_used_up.store(true, Ordering::Relaxed);
@@ -190,7 +187,8 @@ impl Guarded {
             data.inspect(|data| unsafe { data.place_all(memory) });
             return true;
         };
-        let open = bytes.min(self.window) / OS_PAGE_BYTES;
+        let pages = bytes.min(self.window) / OS_PAGE_BYTES;
+        let open = Open { pages, fence: self.window / OS_PAGE_BYTES - pages };
         if !book.prepare(self.span(index), used, data, open) {
             return false;
         }
@@ -227,22 +225,24 @@ impl Guarded {
         true
     }
 
-    /// Owner: the memory at `base` gets this length. False: it does not.
-    pub(super) fn grow(&self, base: usize, bytes: usize) -> bool {
-        let index = self.index(base);
+    /// Owner: the memory in a slot gets a new length. False: it does not.
+    pub(super) fn grow(&self, index: u32, old: usize, bytes: usize) -> bool {
         if bytes > self.opened(index).load(Ordering::Relaxed) && !self.open_exactly(index, bytes) {
             return false;
         }
-        let open = bytes.min(self.window) / OS_PAGE_BYTES;
-        self.book(index).is_none_or(|book| book.extend(self.span(index), open))
+        let pages = |bytes: usize| bytes.min(self.window) / OS_PAGE_BYTES;
+        // What lies behind is marked already.
+        let open = Open { pages: pages(bytes), fence: 0 };
+        self.book(index).is_none_or(|book| book.extend(self.span(index), pages(old), open))
     }
 
     /// Takes a slot back, `used` bytes of which its tenant could touch.
-    pub(super) fn put(&self, base: usize, used: usize) {
+    pub(super) fn put(&self, index: u32, used: usize) {
+        let base = self.slot(index);
         if used > self.window {
             clean(base + self.window..base + used);
         }
-        self.free.put(self.index(base));
+        self.free.put(index);
         if self.is_used_up() {
             self.is_used_up.store(false, Ordering::Relaxed);
         }

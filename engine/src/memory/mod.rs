@@ -1,20 +1,20 @@
 //! Linear memories: slots of address space, handed out as new.
 //!
 //! Of two kinds, and compiled code is made for one of them ([`crate::MemoryForm`]). A *dense* memory lives
-//! in a slot whose size is a class's; growing within the slot costs nothing, growing beyond it moves
-//! the memory to a slot of a larger class. Compiled code checks every access against the memory's
-//! length (no guard pages), so slots lie side by side and cost no mapping of their own: one mapping
+//! in a slot whose size is a class's; growing within the slot costs little, growing beyond it moves
+//! the memory to a slot of a larger class. Compiled code compares every access with the memory's
+//! length, so slots lie side by side and cost no mapping of their own: one mapping
 //! a class, reserved when its first slot is asked for. A *guarded* memory has 8 GiB to itself and
 //! its code checks nothing (`guarded.rs`): for the few. Nothing more is said of those here.
 //!
-//! **A slot that is taken becomes a new memory in `prepare`**, by whoever takes it; releasing one
+//! **A slot that is taken becomes a new memory** there and then, by whoever takes it; releasing one
 //! costs nothing. How a slot of up to 2 MiB is cleaned without a system call, and how its pages are
 //! placed, is the business of `pages.rs`. Larger slots are cleaned when they are released.
 //!
 //! Slots that nobody needed for a while are given back to the system by [`MemoryPool::trim`], which
 //! somebody should call now and then.
 //!
-//! Parties: any thread allocates, prepares, releases and trims.
+//! Parties: any thread allocates, releases and trims.
 
 mod class;
 mod free;
@@ -22,6 +22,7 @@ mod guarded;
 mod pages;
 mod room;
 
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +30,7 @@ use std::sync::{Arc, OnceLock};
 use crate::data::InitialData;
 use crate::os;
 use class::Class;
+pub(crate) use class::fence_bytes;
 use guarded::Guarded;
 pub use guarded::GuardedBudget;
 pub(crate) use pages::resolve_fault;
@@ -42,20 +44,42 @@ pub const PAGE_BYTES: usize = 64 * 1024;
 /// Most bytes of a 32-bit linear memory.
 pub const MEMORY_BYTES_MAX: usize = 4 << 30;
 
-const SLOT_BYTES: [usize; 12] = [
-    PAGE_BYTES,
-    2 * PAGE_BYTES,
-    4 * PAGE_BYTES,
-    8 * PAGE_BYTES,
-    1 << 20,
-    2 << 20,
-    4 << 20,
-    16 << 20,
-    64 << 20,
-    256 << 20,
-    1 << 30,
-    MEMORY_BYTES_MAX,
-];
+/// A class of slots, for dense memories.
+struct SlotSize {
+    /// The longest memory that fits.
+    bytes: usize,
+    /// From slot to slot: room for the memory and its fence. A part or a multiple of what a page table
+    /// covers (2 MiB) where a slot has one nearly for itself, so that it does not lie in two.
+    stride: usize,
+}
+
+const SLOT_SIZES: [SlotSize; 12] = {
+    const FENCE: usize = os::OS_PAGE_BYTES;
+    const TABLE: usize = 2 << 20;
+    const fn close(bytes: usize) -> SlotSize {
+        SlotSize { bytes, stride: bytes + FENCE }
+    }
+    const fn within(stride: usize) -> SlotSize {
+        SlotSize { bytes: stride - PAGE_BYTES, stride }
+    }
+    const fn apart(bytes: usize) -> SlotSize {
+        SlotSize { bytes, stride: bytes + TABLE }
+    }
+    [
+        close(PAGE_BYTES),
+        close(2 * PAGE_BYTES),
+        close(4 * PAGE_BYTES),
+        close(8 * PAGE_BYTES),
+        within(TABLE / 2),
+        within(TABLE),
+        apart(4 << 20),
+        apart(16 << 20),
+        apart(64 << 20),
+        apart(256 << 20),
+        apart(1 << 30),
+        apart(MEMORY_BYTES_MAX),
+    ]
+};
 
 /// In place of a class's number.
 const GUARDED: u8 = u8::MAX;
@@ -63,7 +87,7 @@ const GUARDED: u8 = u8::MAX;
 /// Where linear memories come from. One for a runtime; shared by all its threads.
 #[derive(Default)]
 pub struct MemoryPool {
-    classes: [OnceLock<Option<Class>>; SLOT_BYTES.len()],
+    classes: [OnceLock<Option<Class>>; SLOT_SIZES.len()],
     guarded: OnceLock<Option<Guarded>>,
     /// Guarded memories that nobody may have any more, though there is room for them.
     guarded_withheld: AtomicUsize,
@@ -103,27 +127,29 @@ pub enum GuardedRoom {
 /// A slot in use. Must be given back to the pool it came from.
 #[derive(Debug)]
 pub(crate) struct MemorySlot {
-    base: usize,
+    base: NonZero<usize>,
+    index: u32,
     class: u8,
-    /// Somebody had it before, and left it dirty.
-    used: bool,
 }
 
 impl MemorySlot {
     /// Address of byte 0.
     pub(crate) fn base(&self) -> *mut u8 {
-        self.base as *mut u8
+        self.base.get() as *mut u8
     }
 
-    fn bytes(&self) -> usize {
-        SLOT_BYTES[usize::from(self.class)]
+    fn start(&self) -> usize {
+        self.base.get()
     }
 
-    /// What compiled code may touch by an address of its own without being wrong: a fault there is
-    /// the guest's. Empty for a dense memory, whose code finds out by itself.
-    pub(crate) fn reach(&self) -> Range<usize> {
-        let bytes = if self.is_guarded() { guarded::SLOT_BYTES } else { 0 };
-        self.base..self.base + bytes
+    /// What compiled code may touch of it, when the memory has this length, without that being a bug
+    /// of ours: a fault there is the guest's. Of a dense memory the fence.
+    pub(crate) fn reach(&self, length: usize) -> Range<usize> {
+        if self.is_guarded() {
+            self.start()..self.start() + guarded::SLOT_BYTES
+        } else {
+            self.start() + length..self.start() + length + fence_bytes()
+        }
     }
 
     fn is_guarded(&self) -> bool {
@@ -157,13 +183,13 @@ impl MemoryPool {
             return Err(error("the address space (ulimit -v) has no 8 GiB for a guarded memory"));
         };
         let most = self.guarded_allowed(guarded);
-        let base = guarded.take(most, bytes, data).ok_or_else(|| {
+        let (index, base) = guarded.take(most, bytes, data).ok_or_else(|| {
             error(
                 "all guarded memories are in use, or all mappings (vm.max_map_count); dense ones \
                  (--memory auto) have room for many more",
             )
         })?;
-        Ok(MemorySlot { base, class: GUARDED, used: true })
+        Ok(MemorySlot { base, index, class: GUARDED })
     }
 
     /// Most guarded memories at once; reserves their address space when first asked for.
@@ -201,50 +227,40 @@ impl MemoryPool {
         self.guarded.get_or_init(reserve).as_ref()
     }
 
-    /// A slot for a memory of `bytes`; to be prepared before it is used.
-    pub(crate) fn allocate(&self, bytes: usize) -> Result<MemorySlot, MemoryError> {
+    /// A dense memory of `bytes`, ready for use: `data`, and zero elsewhere. `data` must live until it
+    /// is released.
+    pub(crate) fn allocate(
+        &self,
+        bytes: usize,
+        data: Option<&InitialData>,
+    ) -> Result<MemorySlot, MemoryError> {
         let error = |reason| MemoryError { bytes, reason, is_for_guarded: false };
-        let index =
-            SLOT_BYTES.iter().position(|&slot| slot >= bytes).ok_or_else(|| error(TOO_LARGE))?;
-        let class = self.classes[index].get_or_init(|| Class::reserve(SLOT_BYTES[index]));
+        let number = SLOT_SIZES
+            .iter()
+            .position(|size| size.bytes >= bytes)
+            .ok_or_else(|| error(TOO_LARGE))?;
+        let class = self.classes[number].get_or_init(|| Class::reserve(SLOT_SIZES[number].stride));
         let Some(class) = class else {
             return Err(error("the address space (ulimit -v) is used up"));
         };
-        let Some((base, used)) = class.take() else {
+        let Some(taken) = class.take() else {
             return Err(error(if class.is_cut_short() {
                 "the address space (ulimit -v) has no room for more of this size"
             } else {
                 "every slot of this size class is in use (too many memories of this size)"
             }));
         };
-        Ok(MemorySlot { base, class: index as u8, used })
-    }
-
-    /// Makes the slot a new memory: `data`, and zero elsewhere. `data` must live until the slot is
-    /// released.
-    pub(crate) fn prepare(&self, slot: &mut MemorySlot, data: Option<&InitialData>) {
-        if slot.is_guarded() {
-            return; // It came prepared.
-        }
-        let used = std::mem::replace(&mut slot.used, true);
-        let (book, span) = self.class(slot).book(slot.base);
-        match (book, data) {
-            (Some(book), data) => {
-                let prepared = book.prepare(span, used, data, span.pages());
-                debug_assert!(prepared, "nothing of a dense slot is closed");
-            }
-            // SAFETY: large slots are zeroed when they are released; it is ours, and the image
-            // checks that its data fit the memory that it asks for.
-            (None, Some(data)) => unsafe { data.place_all(slot.base()) },
-            (None, None) => {}
-        }
+        let base = class
+            .prepare(taken, bytes, data)
+            .ok_or_else(|| error("the memory of the system is in use"))?;
+        Ok(MemorySlot { base, index: taken.index, class: number as u8 })
     }
 
     /// Takes a slot back; `used` is the memory's length at the end.
     pub(crate) fn release(&self, slot: MemorySlot, used: usize) {
         match self.guarded.get() {
-            Some(Some(guarded)) if slot.is_guarded() => guarded.put(slot.base, used),
-            _ => self.class(&slot).put(slot.base, used.min(slot.bytes())),
+            Some(Some(guarded)) if slot.is_guarded() => guarded.put(slot.index, used),
+            _ => self.class(&slot).put(slot.index, used),
         }
     }
 
@@ -256,19 +272,21 @@ impl MemoryPool {
         new: usize,
     ) -> Result<(), MemoryError> {
         if slot.is_guarded() {
-            return self.grow_guarded(slot, new);
+            return self.grow_guarded(slot, old, new);
         }
-        if new <= slot.bytes() {
-            return Ok(());
+        if new <= SLOT_SIZES[usize::from(slot.class)].bytes {
+            let grown = self.class(slot).grow(slot.index, old, new);
+            let reason = "the memory of the system is in use";
+            let error = MemoryError { bytes: new, reason, is_for_guarded: false };
+            return grown.then_some(()).ok_or(error);
         }
-        let mut larger = self.allocate(new)?;
-        self.prepare(&mut larger, None);
-        let (book, span) = self.class(slot).book(slot.base);
+        let larger = self.allocate(new, None)?;
+        let (book, span) = self.class(slot).book(slot.index);
         match book {
             // SAFETY: the larger slot is ours and not the smaller one.
             Some(book) => unsafe { book.copy(span, larger.base()) },
-            None => os::for_each_present(slot.base..slot.base + old, |present| {
-                let to = larger.base().wrapping_add(present.start - slot.base);
+            None => os::for_each_present(slot.start()..slot.start() + old, |present| {
+                let to = larger.base().wrapping_add(present.start - slot.start());
                 // SAFETY: both slots are ours, at least `old` bytes long and disjoint.
                 unsafe {
                     std::ptr::copy_nonoverlapping(present.start as *const u8, to, present.len());
@@ -280,12 +298,12 @@ impl MemoryPool {
         Ok(())
     }
 
-    fn grow_guarded(&self, slot: &MemorySlot, bytes: usize) -> Result<(), MemoryError> {
+    fn grow_guarded(&self, slot: &MemorySlot, old: usize, bytes: usize) -> Result<(), MemoryError> {
         let guarded = self.guarded().expect("the slot came from there");
         if bytes > MEMORY_BYTES_MAX {
             return Err(MemoryError { bytes, reason: TOO_LARGE, is_for_guarded: true });
         }
-        let grown = guarded.grow(slot.base, bytes);
+        let grown = guarded.grow(slot.index, old, bytes);
         let reason = "all mappings (vm.max_map_count) or the memory of the system are in use";
         grown.then_some(()).ok_or(MemoryError { bytes, reason, is_for_guarded: true })
     }

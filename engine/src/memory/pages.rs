@@ -16,8 +16,9 @@
 //! kernel does not resolve: a system call given an address in a guest's memory would fail with
 //! `EFAULT`, so host functions hand it buffers of their own.
 //!
-//! In a guarded slot (`guarded.rs`) the pages at the end that its memory does not reach are marked in
-//! every state that has a tenant, and the handler does not lift those: the book knows how many.
+//! Behind the pages that its tenant may touch a slot has marks that the handler does not lift, in every
+//! state that has a tenant: on one page in a dense slot (the fence, `class.rs`), up to the end in a
+//! guarded one (`guarded.rs`). The book knows where they begin.
 //!
 //! States of a slot: all zero is [`UNTOUCHED`], so that the books of slots never used cost nothing.
 
@@ -51,10 +52,11 @@ const UNSURE: u8 = u8::MAX;
 /// for each.
 const FAULTS_MAX: u8 = 8;
 
-/// No page of the slot is there, and none is marked.
+/// Nothing is known of the slot's pages, but that those marked are closed to the tenant. Without a
+/// tenant, and never used or given back: nothing is there and nothing marked.
 const UNTOUCHED: u8 = 0;
-/// Pages in `pages` are marked, and placed when touched. Of all others nothing is known: they are
-/// there or not, and dirty.
+/// Pages in `pages` are marked, and placed when touched. Of all others nothing is known, as above:
+/// they are there or not, and dirty.
 const OPEN: u8 = 1;
 /// Pages in `pages` may be there and dirty. All others are marked.
 const TRACKED: u8 = 2;
@@ -62,16 +64,32 @@ const TRACKED: u8 = 2;
 /// The book of one slot. Default ordering `Relaxed`: owner and handler are one thread, and a slot
 /// passes from owner to owner under its class's lock.
 pub(super) struct Book {
-    /// The tenant's initial data; null if it has none or the slot is free.
+    /// The tenant's initial data, if some of it may not be there yet; null if UNTOUCHED.
     data: AtomicPtr<InitialData>,
     pages: [AtomicU64; WORDS],
-    /// Pages at the slot's end that the tenant may not touch; 0 in a dense slot.
+    /// Pages at the slot's end that the tenant may not touch. Not UNTOUCHED: there the handler lifts
+    /// no marks.
     closed: AtomicU16,
     state: AtomicU8,
     /// Of the present tenant, on pages without initial data.
     faults: AtomicU8,
     /// Since the slot was last empty.
     tenants: AtomicU8,
+}
+
+/// How much of a slot its tenant may touch.
+#[derive(Clone, Copy)]
+pub(super) struct Open {
+    /// So many pages at its start.
+    pub(super) pages: usize,
+    /// So many behind them are to fault. What lies behind those no access can reach.
+    pub(super) fence: usize,
+}
+
+impl Open {
+    fn closed(self) -> Range<usize> {
+        self.pages..self.pages + self.fence
+    }
 }
 
 /// A slot's addresses.
@@ -90,36 +108,36 @@ impl Span {
         self.base + pages.start * OS_PAGE_BYTES..self.base + pages.end * OS_PAGE_BYTES
     }
 
-    fn whole(self) -> Range<usize> {
+    pub(super) fn whole(self) -> Range<usize> {
         self.base..self.base + self.bytes
     }
 
-    fn memory(self) -> *mut u8 {
+    pub(super) fn memory(self) -> *mut u8 {
         self.base as *mut u8
     }
 }
 
 impl Book {
-    /// Owner: makes the slot a memory with this data at its start, of which the tenant may touch the
-    /// first `open` pages (all of them in a dense slot). `used`: it has had a tenant. False: pages
-    /// could not be closed, the slot must not be used.
+    /// Owner: makes the slot a memory with this data at its start, of which the tenant may touch what
+    /// is `open`. `used`: it has had a tenant. False: pages could not be closed, the slot must not be
+    /// used.
     pub(super) fn prepare(
         &self,
         span: Span,
         used: bool,
         data: Option<&InitialData>,
-        open: usize,
+        open: Open,
     ) -> bool {
         let tracked = if self.state.load(Ordering::Relaxed) == TRACKED {
             !self.is_stale() || self.vacate(span)
         } else {
-            used && self.track(span, open)
+            used && self.track(span, open.pages)
         };
-        self.set_open(span, open);
         if !tracked {
             return self.prepare_untouched(span, data, open);
         }
-        if !self.close_kept(span, open) {
+        self.set_open(span, open.pages);
+        if !self.close_kept(span, open.pages) {
             return false;
         }
         self.prepare_tracked(span, data);
@@ -139,19 +157,21 @@ impl Book {
         }
     }
 
-    /// Owner: the memory has grown to this many pages of the slot. False: it has not.
-    pub(super) fn extend(&self, span: Span, open: usize) -> bool {
-        let before = self.open(span);
-        if open <= before {
+    /// Owner: the memory has grown from `before` pages of the slot to what is `open` now. False: it has
+    /// not.
+    pub(super) fn extend(&self, span: Span, before: usize, open: Open) -> bool {
+        if open.pages <= before {
             return true;
         }
-        // In other states the marks of these pages are lifted when they are touched.
-        if self.state.load(Ordering::Relaxed) == OPEN && !os::remove_guard(span.range(before..open))
-        {
-            return false;
+        let state = self.state.load(Ordering::Relaxed);
+        // TRACKED: what is behind is marked, and the marks before it are lifted when they are touched.
+        let closed = state == TRACKED
+            || (open.fence == 0 || os::install_guard(span.range(open.closed())))
+                && os::remove_guard(span.range(before..open.pages));
+        if closed && state != UNTOUCHED {
+            self.set_open(span, open.pages);
         }
-        self.set_open(span, open);
-        true
+        closed
     }
 
     /// TRACKED: the last tenant had a larger memory than the next one.
@@ -205,18 +225,16 @@ impl Book {
     }
 
     /// Nothing is there.
-    fn prepare_untouched(&self, span: Span, data: Option<&InitialData>, open: usize) -> bool {
-        let closes = open < span.pages();
-        if closes && !os::install_guard(span.range(open..span.pages())) {
+    fn prepare_untouched(&self, span: Span, data: Option<&InitialData>, open: Open) -> bool {
+        if open.fence > 0 && !os::install_guard(span.range(open.closed())) {
             return false;
         }
-        let leaves_out = data.is_some_and(|data| self.leave_out(span, data));
-        if closes || leaves_out {
-            self.begin_tenancy(data);
-            self.state.store(OPEN, Ordering::Relaxed);
-        }
         let Some(data) = data else { return true };
+        let leaves_out = self.leave_out(span, data);
         if leaves_out {
+            self.set_open(span, open.pages);
+            self.begin_tenancy(Some(data));
+            self.state.store(OPEN, Ordering::Relaxed);
             data.note_placement();
         }
         for page in data.pages().filter(|&page| !leaves_out || !self.holds(page)) {
@@ -282,6 +300,7 @@ impl Book {
             return; // Nothing to forget; writing would cost memory for the books of a burst.
         }
         self.clear();
+        self.data.store(ptr::null_mut(), Ordering::Relaxed);
         self.state.store(UNTOUCHED, Ordering::Relaxed);
         self.tenants.store(0, Ordering::Relaxed);
     }
