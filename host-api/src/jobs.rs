@@ -94,6 +94,12 @@ impl<T> Drop for Turn<T> {
 pub(crate) struct Asker(Weak<dyn Any + Send + Sync>);
 
 impl Asker {
+    /// Knows it by a place for the result that lives as long as somebody waits.
+    pub(crate) fn of(place: &Arc<impl Any + Send + Sync>) -> Self {
+        let place = Arc::downgrade(place);
+        Self(place)
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         self.0.strong_count() > 0
     }

@@ -34,6 +34,7 @@ mod os;
 mod payload;
 mod process;
 mod profile;
+mod queue;
 mod ready;
 mod reentry;
 mod registry;

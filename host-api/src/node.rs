@@ -24,9 +24,10 @@ use crate::kept::Kept;
 use crate::memories::Memories;
 use crate::metrics::Metrics;
 use crate::modules::Modules;
-use crate::net::Lookups;
+use crate::net;
 use crate::os;
 use crate::process::{Entry, PREEMPT_HOOKS, Params, ProcessState, Start};
+use crate::queue::Queue;
 use crate::ready::Reactor;
 use crate::registry::Registry;
 use crate::sql;
@@ -259,8 +260,8 @@ impl NodeBuilder {
             reactor: Arc::clone(&reactor),
             ties: Ties::default(),
             registry: Registry::default(),
-            lookups: Lookups::default(),
-            sql: sql::Queue::default(),
+            lookups: net::lookup_queue(),
+            sql: Queue::new(sql::AT_ONCE, sql::AT_ONCE),
             modules: Modules::new(&self.compiler),
             metrics: Metrics::default(),
             outcome: Mutex::new(None),
@@ -402,9 +403,9 @@ pub(crate) struct NodeInner {
     pub(crate) reactor: Arc<Reactor>,
     pub(crate) ties: Ties,
     pub(crate) registry: Registry,
-    pub(crate) lookups: Lookups,
-    /// SQL that waits for a thread.
-    pub(crate) sql: sql::Queue,
+    /// What waits for a thread: names to be looked up, SQL.
+    pub(crate) lookups: Queue,
+    pub(crate) sql: Queue,
     /// For processes that compile modules.
     pub(crate) modules: Modules,
     /// What guests measure.

@@ -9,10 +9,11 @@ use crate::fs::DirGrant;
 use crate::guest_type::{Bytes, In, Out, Text};
 use crate::jobs::{Asker, Turn};
 use crate::memory::Ptr;
+use crate::queue::{Queue, Task};
 use crate::sql::wire::Encoder;
 use crate::sql::{
     ANSWER_BYTES_MAX, Connection, Database, Failure, LOCK_TRIES, LOCK_WAIT, MEMORY_BYTES_MAX,
-    Queue, SQL_BYTES_MAX, Statement,
+    SQL_BYTES_MAX, Statement,
 };
 
 /// Connections of one process. Each has a few files of the system's. By feel.
@@ -345,7 +346,8 @@ fn submit(
     asker: Asker,
     work: impl FnOnce() + Send + 'static,
 ) -> Result<(), Fault> {
-    Queue::put(&call.state.node, asker, Box::new(work))
+    let task = Task { owner: Some(call.state.pid()), asker: Some(asker), work: Box::new(work) };
+    Queue::put(&call.state.node, |node| &node.sql, task)
         .map_err(|error| Fault::new(format!("cannot use SQLite: {error}")))
 }
 

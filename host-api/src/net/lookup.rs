@@ -1,17 +1,16 @@
 //! Names to addresses. The system's resolver blocks, for as long as servers do not answer, so it runs
 //! on the blocking pool, and only so often at once that others find threads there.
 //!
-//! Parties: a process that asks; jobs on the pool. Protocol:
+//! Parties: a process that asks; the queue of look-ups ([`Queue`]), whose jobs are on the pool. Protocol:
 //!
-//! 1. The process puts a question with a place for its answer into the queue; if fewer than
-//!    [`AT_ONCE`] jobs serve it, one more is begun. The process parks.
-//! 2. A job takes questions until there are none. It leaves the answer in the place and wakes the
-//!    process. A question whose process has gone away (or whose time was up) is not asked.
+//! 1. The process puts a question with a place for its answer into the queue, and parks.
+//! 2. A job leaves the answer in the place and wakes the process. A question whose process has gone
+//!    away (or whose time was up) is not asked.
 //! 3. The process, asked again, finds the answer, or parks again.
 //!
-//! The queue and the count of jobs change under one lock, so a question is never left without a job.
+//! A resolver that has been asked cannot be stopped. So one process has some of the places at most:
+//! else it could take all of them with questions that nobody answers, each given up at once.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -20,14 +19,20 @@ use std::sync::{Arc, Weak};
 use lunatic_scheduler::Pid;
 use parking_lot::Mutex;
 
+use crate::jobs::Asker;
 use crate::node::NodeInner;
+use crate::queue::{Queue, Task};
 use crate::stdio::Host;
 
 /// Look-ups that run at the same time. A quarter of the pool's threads.
 const AT_ONCE: usize = 16;
+/// Those of one process, with what it has given up. By feel.
+const SHARE: usize = 4;
 
-/// Shorter queues are not looked through. By feel.
-const SWEEP_AT_MIN: usize = 1024;
+/// For all look-ups of a node.
+pub(crate) fn lookup_queue() -> Queue {
+    Queue::new(AT_ONCE, SHARE)
+}
 
 type Answer = io::Result<Vec<SocketAddr>>;
 type Place = Mutex<Option<Answer>>;
@@ -42,88 +47,44 @@ impl fmt::Debug for Lookup {
 }
 
 impl Lookup {
+    /// Has `HOST:PORT` looked up for a process, which is woken when there is an answer.
+    pub(crate) fn begin(node: &Arc<NodeInner>, pid: Pid, name: String) -> io::Result<Self> {
+        let place = Arc::new(Place::default());
+        let turn = Turn { place: Arc::downgrade(&place), node: Arc::clone(node), pid };
+        let work = Box::new(move || turn.finish(look_up(&name)));
+        let task = Task { owner: Some(pid), asker: Some(Asker::of(&place)), work };
+        Queue::put(node, |node| &node.lookups, task).map_err(io::Error::other)?;
+        Ok(Self(place))
+    }
+
     /// The answer, if it is there.
     pub(crate) fn take(&self) -> Option<Answer> {
         self.0.lock().take()
     }
 }
 
-struct Question {
-    name: String,
+/// The duty to leave an answer and to wake the process.
+struct Turn {
     place: Weak<Place>,
+    node: Arc<NodeInner>,
     pid: Pid,
 }
 
-/// All look-ups of a node.
-#[derive(Default)]
-pub(crate) struct Lookups(Mutex<Queue>);
-
-#[derive(Default)]
-struct Queue {
-    questions: VecDeque<Question>,
-    jobs: usize,
-    /// At this length those are dropped that nobody waits for any more.
-    sweep_at: usize,
-}
-
-impl Lookups {
-    /// Has `HOST:PORT` looked up for a process, which is woken when there is an answer.
-    pub(crate) fn begin(node: &Arc<NodeInner>, pid: Pid, name: String) -> io::Result<Lookup> {
-        let place = Arc::new(Place::default());
-        let mut queue = node.lookups.0.lock();
-        queue.sweep();
-        queue.questions.push_back(Question { name, place: Arc::downgrade(&place), pid });
-        if queue.jobs < AT_ONCE {
-            let job = Turn(Arc::clone(node));
-            if let Err(error) = node.run_blocking(Box::new(move || job.serve())) {
-                if queue.jobs == 0 {
-                    queue.questions.pop_back();
-                    return Err(io::Error::other(error));
-                }
-            } else {
-                queue.jobs += 1;
-            }
-        }
-        Ok(Lookup(place))
-    }
-}
-
-impl Queue {
-    /// Keeps the queue no longer than twice the processes that wait.
-    fn sweep(&mut self) {
-        if self.questions.len() >= self.sweep_at {
-            self.questions.retain(|question| question.place.strong_count() > 0);
-            self.sweep_at = (self.questions.len() * 2).max(SWEEP_AT_MIN);
-        }
-    }
-}
-
-/// A job's duty.
-struct Turn(Arc<NodeInner>);
-
 impl Turn {
-    fn serve(&self) {
-        while let Some(question) = self.next() {
-            // Nobody waits any more: so nobody need be asked.
-            if question.place.strong_count() == 0 {
-                continue;
-            }
-            let answer = look_up(&question.name);
-            if let Some(place) = question.place.upgrade() {
-                *place.lock() = Some(answer);
-                self.0.wake(question.pid);
-            }
+    fn finish(self, answer: Answer) {
+        if let Some(place) = self.place.upgrade() {
+            *place.lock() = Some(answer);
         }
+        // Dropping `self` wakes the process.
     }
+}
 
-    /// The next question; without one, the job is over.
-    fn next(&self) -> Option<Question> {
-        let mut queue = self.0.lookups.0.lock();
-        let question = queue.questions.pop_front();
-        if question.is_none() {
-            queue.jobs -= 1;
-        }
-        question
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(place) = self.place.upgrade() else { return };
+        let lost = || Err(io::Error::other("the thread that looked the name up failed"));
+        place.lock().get_or_insert_with(lost);
+        self.node.wake(self.pid);
     }
 }
 

@@ -18,7 +18,7 @@ mod udp;
 pub(crate) use failure::Failure;
 pub use listener::ListenGrant;
 pub(crate) use listener::Listener;
-pub(crate) use lookup::{Lookup, Lookups};
+pub(crate) use lookup::{Lookup, lookup_queue};
 pub(crate) use scratch::{SCRATCH_BYTES, with_scratch};
 pub(crate) use socket::{Connecting, Socket};
 pub(crate) use state::{Net, Pending};

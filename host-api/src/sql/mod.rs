@@ -11,7 +11,7 @@
 //! - What SQL may do beside reading and writing that one database is said in `rules.rs`.
 //! - Whoever is killed takes its query along: it is interrupted, and SQLite asks every now and then whether
 //!   somebody still waits for it, in case it had not begun by then.
-//! - Queries take some of the pool's threads only (`queue.rs`).
+//! - Queries, and the closing of databases, take some of the pool's threads only ([`AT_ONCE`]).
 //! - Who finds a database locked by another connection gives the pool's thread back and tries again
 //!   later: else those that wait could take all threads, and none be left for the one to finish.
 //! - A database that is open for writing belongs to this program: another program finds it locked.
@@ -24,7 +24,6 @@
 mod database;
 mod files;
 mod memory;
-mod queue;
 mod rules;
 mod scene;
 mod start;
@@ -38,12 +37,14 @@ use std::time::Duration;
 
 pub(crate) use database::{Database, StatementKey};
 pub(crate) use memory::Meter;
-pub(crate) use queue::Queue;
 
 use rusqlite::InterruptHandle;
 
 use crate::node::NodeInner;
-use crate::stdio::Host;
+use crate::queue::{Queue, Task};
+
+/// Queries that run at the same time. Half of the pool's threads.
+pub(crate) const AT_ONCE: usize = 32;
 
 /// Most bytes of a text, a blob or a stored row. Some of SQLite's functions take the product of two
 /// lengths, and nothing ends them: `instr` then takes ten seconds.
@@ -91,7 +92,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A connection as a process has it: closed on the pool when it is dropped, as closing may write.
+/// A connection as a process has it: closed on the pool when it is dropped, as closing may
+/// write: for long, if a journal is to be rolled back.
 pub(crate) struct Connection {
     database: Option<Arc<Database>>,
     interrupt: InterruptHandle,
@@ -120,7 +122,9 @@ impl Drop for Connection {
         self.interrupt.interrupt();
         let database = self.database.take();
         // If the pool takes nothing more, it is closed right here.
-        let _at_the_end = self.node.run_blocking(Box::new(move || drop(database)));
+        let work = Box::new(move || drop(database));
+        let _at_the_end =
+            Queue::put(&self.node, |node| &node.sql, Task { owner: None, asker: None, work });
     }
 }
 

@@ -7,7 +7,7 @@ use super::poll;
 use crate::bind::{Call, Fault, host_functions};
 use crate::guest_type::{In, Out, Text};
 use crate::memory::Ptr;
-use crate::net::{Addresses, Failure, Lookups, Pending};
+use crate::net::{Addresses, Failure, Lookup, Pending};
 
 /// The longest name that is looked up: that of a host has at most 253 bytes.
 pub(in crate::api) const NAME_BYTES_MAX: u32 = 512;
@@ -128,7 +128,7 @@ pub(in crate::api) fn look_up(
         return Ok(Some(Err(LookupError::Failed(failure))));
     }
     let node = call.state.node.get();
-    match Lookups::begin(node, call.state.pid(), name.to_string()) {
+    match Lookup::begin(node, call.state.pid(), name.to_string()) {
         Ok(lookup) => {
             call.state.resources.net().pending = Some(Pending::Lookup(lookup));
             // Sets the deadline. A look-up without time is not begun in vain: it may be quick.

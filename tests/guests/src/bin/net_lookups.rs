@@ -1,0 +1,65 @@
+//! Names that no server answers for, asked for by one process, again and again. This program is the name server, too.
+//! Needs a network of its own, and a resolver that waits for long. Prints `ok <behaviour>` for each.
+
+use lunatic::net::{resolve, resolve_timeout, UdpSocket};
+use lunatic::{Mailbox, Process};
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::time::Duration;
+use test_guests::{check, check_eq};
+
+/// Look-ups of one process that may be under way.
+const SHARE: usize = 4;
+
+fn main() {
+    let names = UdpSocket::bind("127.0.0.1:53").expect("nobody serves names here");
+    let mailbox = Mailbox::<usize>::own();
+    let own = mailbox.process();
+    Process::spawn((names, own), |(names, main)| serve(names, main)).expect("there is room");
+    Process::spawn(own, |main| {
+        for number in 0..40 {
+            let name = format!("hang{number}.test:80");
+            let gone =
+                resolve_timeout(&name, Duration::from_millis(20)).map_err(|error| error.kind());
+            assert_eq!(gone, Err(ErrorKind::TimedOut));
+        }
+        main.send(0);
+    })
+    .expect("there is room");
+    // Who asks first does so in vain.
+    check_eq("the first process has given all up", mailbox.receive(), 0);
+    check("another one gets its answer", resolve("good.test:80").is_ok());
+    let asked = mailbox.receive();
+    check("the first one had questions under way", asked > 0);
+    check("it did not have all places", asked <= SHARE);
+}
+
+/// Answers for `good.test`, having told how many other names were asked for before.
+fn serve(server: UdpSocket, main: Process<usize>) {
+    const HEADER: usize = 12;
+    let mut packet = [0; 512];
+    let mut others = HashSet::new();
+    let mut has_told = false;
+    loop {
+        let (count, from) = server.recv_from(&mut packet).expect("it receives");
+        let Some(end) = packet[HEADER..count].iter().position(|&byte| byte == 0) else { continue };
+        let name = &packet[HEADER..HEADER + end];
+        if !name.starts_with(b"\x04good") {
+            others.insert(name.to_vec());
+            continue;
+        }
+        if !has_told {
+            main.send(others.len());
+            has_told = true;
+        }
+        // Behind the name: its type, of which 1 is an IPv4 address, and its class.
+        let is_ipv4 = packet[HEADER + end + 1..HEADER + end + 3] == [0, 1];
+        let mut answer = packet[..HEADER + end + 5].to_vec();
+        answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_ipv4), 0, 0, 0, 0]);
+        if is_ipv4 {
+            // The name of the question, an address, for no time, of four bytes.
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 2]);
+        }
+        let _gone = server.send_to(&answer, from);
+    }
+}
