@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use support::run_guest;
 use support::server::{Server, ask, reset};
+use support::{Running, guest, lunatic, run_guest};
 
 /// What grants the network.
 const ALLOW: &str = "--allow-net";
@@ -290,4 +290,33 @@ fn serve_tls(listener: &TcpListener, cert: &str, key: &str) {
     }
     let (mut silent, _) = listener.accept().expect("it comes");
     let _gone = silent.read_to_end(&mut Vec::new());
+}
+
+#[test]
+fn listeners_count_with_their_certificates() {
+    let (cert, key) = certificate(&["one.test"]);
+    let options = [ALLOW, "--max-host-memory=16M"];
+    let Some(output) = run_guest(&options, "tls_binds", &["hoard", &cert, &key], b"") else {
+        return;
+    };
+    output.expect(134).says(&["the main process ran out of host memory", "the most of all"]);
+}
+
+#[test]
+fn many_who_bind_take_few_threads() {
+    let Some(guest) = guest("tls_binds") else { return };
+    let (cert, key) = certificate(&["one.test"]);
+    let mut command = lunatic();
+    command.args(["run", ALLOW]).arg(guest).args(["--", "crowd", &cert, &key]);
+    let mut running = Running::start(command);
+    running.wait_for("done");
+    // They stay for a while when they have nothing to do.
+    let threads = std::fs::read_dir(format!("/proc/{}/task", running.child.id())).expect("it runs");
+    let names = threads.filter_map(|thread| {
+        std::fs::read_to_string(thread.expect("a directory").path().join("comm")).ok()
+    });
+    let blocking = names.filter(|name| name.starts_with("lunatic-blockin")).count();
+    // One more reads the input.
+    assert!((1..=5).contains(&blocking), "{blocking} threads");
+    running.finish().expect(0);
 }

@@ -262,6 +262,7 @@ impl NodeBuilder {
             registry: Registry::default(),
             lookups: net::lookup_queue(),
             sql: Queue::new(sql::AT_ONCE, sql::AT_ONCE),
+            certificates: net::certificate_queue(),
             modules: Modules::new(&self.compiler),
             metrics: Metrics::default(),
             outcome: Mutex::new(None),
@@ -403,9 +404,10 @@ pub(crate) struct NodeInner {
     pub(crate) reactor: Arc<Reactor>,
     pub(crate) ties: Ties,
     pub(crate) registry: Registry,
-    /// What waits for a thread: names to be looked up, SQL.
+    /// What waits for a thread: names to be looked up, SQL, certificates to be read.
     pub(crate) lookups: Queue,
     pub(crate) sql: Queue,
+    pub(crate) certificates: Queue,
     /// For processes that compile modules.
     pub(crate) modules: Modules,
     /// What guests measure.

@@ -582,13 +582,8 @@ impl ProcessState {
     pub(crate) fn tell_held(&self) {
         let scratch = self.scratch.as_deref().map_or(0, Message::bytes);
         let seed = self.seed.as_ref().map_or(0, |seed| seed.open());
-        let count = self.resources.open() + self.channels.open() + seed;
-        let resources = &self.resources;
-        let bytes = scratch
-            + count * RESOURCE_BYTES
-            + resources.delayed_bytes
-            + resources.sql_bytes()
-            + self.errors.bytes();
+        let count = self.channels.open() + seed;
+        let bytes = scratch + count * RESOURCE_BYTES + self.resources.bytes() + self.errors.bytes();
         self.me.tell_held(bytes as u64);
     }
 

@@ -23,6 +23,8 @@ use crate::sql;
 pub(crate) struct Resources {
     tables: Option<Box<Tables>>,
     open: usize,
+    /// What those take that take much, beyond what one counts for.
+    heavy_bytes: usize,
     /// What the messages take that wait for their time.
     pub(crate) delayed_bytes: usize,
 }
@@ -37,6 +39,10 @@ impl Drop for Resources {
 pub(crate) trait Kind: Sized {
     /// What a message calls it.
     const NAME: &'static str;
+    /// What it takes beyond what a resource counts for, if that is much.
+    fn heavy_bytes(&self) -> usize {
+        0
+    }
     fn table(tables: &Tables) -> &Table<Self>;
     fn table_mut(tables: &mut Tables) -> &mut Table<Self>;
 }
@@ -61,9 +67,9 @@ impl<T> Default for Table<T> {
     }
 }
 
-/// Defines the tables: `field: Type, "what a message calls it";`
+/// Defines the tables: `field: Type, "what a message calls it", what it takes if that is much;`
 macro_rules! kinds {
-    ($($field:ident: $kind:ty, $name:literal;)*) => {
+    ($($field:ident: $kind:ty, $name:literal $(, $bytes:path)?;)*) => {
         /// All tables of a process.
         #[derive(Debug, Default)]
         pub(crate) struct Tables {
@@ -85,6 +91,9 @@ macro_rules! kinds {
 
         $(impl Kind for $kind {
             const NAME: &'static str = $name;
+            $(fn heavy_bytes(&self) -> usize {
+                $bytes(self)
+            })?
             fn table(tables: &Tables) -> &Table<Self> {
                 &tables.$field
             }
@@ -100,7 +109,7 @@ kinds! {
     addresses: Addresses, "DNS iterator";
     tcp_listeners: Arc<Listener>, "TCP listener";
     tcp_streams: Arc<TcpStream>, "TCP stream";
-    tls_listeners: Arc<TlsListener>, "TLS listener";
+    tls_listeners: Arc<TlsListener>, "TLS listener", TlsListener::bytes;
     tls_streams: Arc<TlsStream>, "TLS stream";
     udp_sockets: Arc<UdpSocket>, "UDP socket";
     modules: Arc<Loaded>, "module";
@@ -138,6 +147,7 @@ impl Resources {
                 T::NAME
             )));
         }
+        self.heavy_bytes += resource.heavy_bytes();
         let table = T::table_mut(self.tables.get_or_insert_default());
         let id = table.next;
         table.next += 1;
@@ -167,6 +177,7 @@ impl Resources {
         let taken = tables.and_then(|tables| T::table_mut(tables).entries.remove(&id));
         let taken = taken.ok_or_else(|| unknown::<T>(id))?;
         self.open -= 1;
+        self.heavy_bytes -= taken.heavy_bytes();
         held::sub(RESOURCE_BYTES);
         Ok(taken)
     }
@@ -187,10 +198,13 @@ impl Resources {
         Arc::clone(sql.get_or_insert_with(|| Arc::new(sql::Meter::new(max))))
     }
 
-    /// What SQLite has taken for the process, in bytes.
-    pub(crate) fn sql_bytes(&self) -> usize {
-        let sql = self.tables.as_ref().and_then(|tables| tables.sql.as_ref());
-        sql.map_or(0, |meter| meter.used())
+    /// What the host holds for all this, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let beside = self.tables.as_ref().map_or(0, |tables| {
+            let sql = tables.sql.as_ref().map_or(0, |meter| meter.used());
+            sql + tables.net.pem.as_ref().map_or(0, |pem| pem.bytes())
+        });
+        self.open * RESOURCE_BYTES + self.heavy_bytes + self.delayed_bytes + beside
     }
 
     /// The current call is over.
@@ -199,11 +213,6 @@ impl Resources {
         if let Some(tables) = &mut self.tables {
             tables.net.end_wait();
         }
-    }
-
-    /// How many there are.
-    pub(crate) fn open(&self) -> usize {
-        self.open
     }
 
     /// How many of one kind there are.
@@ -223,7 +232,14 @@ impl Resources {
         let table = T::table_mut(tables);
         let before = table.entries.len();
         if before >= table.weed_at {
-            table.entries.retain(|_, resource| is_alive(resource));
+            let heavy_bytes = &mut self.heavy_bytes;
+            table.entries.retain(|_, resource| {
+                let stays = is_alive(resource);
+                if !stays {
+                    *heavy_bytes -= resource.heavy_bytes();
+                }
+                stays
+            });
             table.weed_at = (2 * table.entries.len()).max(WEED_MIN);
             let gone = before - table.entries.len();
             self.open -= gone;

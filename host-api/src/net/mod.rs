@@ -23,7 +23,9 @@ pub(crate) use scratch::{SCRATCH_BYTES, with_scratch};
 pub(crate) use socket::{Connecting, Socket};
 pub(crate) use state::{Net, Pending};
 pub(crate) use tcp::TcpStream;
-pub(crate) use tls::{Accepted, Dial, PEM_MAX, TlsListener, TlsStream, client_config};
+pub(crate) use tls::{
+    Accepted, Dial, PEM_MAX, Pem, TlsListener, TlsStream, certificate_queue, client_config,
+};
 pub(crate) use udp::UdpSocket;
 
 /// Addresses that are given out one by one.

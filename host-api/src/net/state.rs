@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Connecting, Dial, Lookup};
+use super::{Connecting, Dial, Lookup, Pem};
 use crate::bind::Call;
 use crate::ready::{Interest, Seen, Source, Standing, Waits};
 use std::os::fd::AsFd;
@@ -15,6 +15,8 @@ pub(crate) struct Net {
     pub(crate) pending: Option<Pending>,
     /// A connection with TLS, which begins several things one after the other.
     pub(crate) dial: Option<Box<Dial>>,
+    /// What a thread reads for it, or is to read.
+    pub(crate) pem: Option<Arc<Pem>>,
 }
 
 /// What a call has begun.
@@ -37,6 +39,7 @@ impl Net {
         }
         self.pending = None;
         self.dial = None;
+        self.pem = None;
     }
 }
 

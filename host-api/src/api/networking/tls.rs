@@ -12,17 +12,20 @@ use crate::guest_type::{Buffers, Bytes, In, Out, Text};
 use crate::jobs::Turn;
 use crate::memory::{GuestMemory, Ptr};
 use crate::net::{
-    Accepted, Addresses, Dial, Failure, PEM_MAX, Pending, TlsListener, TlsStream, client_config,
-    with_scratch,
+    Accepted, Addresses, Dial, Failure, PEM_MAX, Pem, Pending, TlsListener, TlsStream,
+    client_config, with_scratch,
 };
+use crate::queue::{Queue, Task};
 use crate::ready::{Interest, Standing, Tried};
-use crate::stdio::Host;
 
 /// Reductions of a handshake: about the time that its signatures take.
 const HANDSHAKE: i64 = 500_000;
 
 /// Reductions of reading a byte of certificates. About what it takes.
 const READ_A_BYTE: i64 = 10;
+
+/// The same of checking a key. By feel: the slowest take a millisecond.
+const READ_A_KEY: i64 = 100_000;
 
 /// Certificates that one connection may trust.
 const ROOTS_MAX: u32 = 1024;
@@ -172,26 +175,38 @@ fn listen(
             turn.finish(Err(text));
             return Ok(());
         }
-        let (certs, keys) = (certs.to_vec(), keys.to_vec());
-        let read = move || {
-            if turn.is_awaited() {
-                turn.finish(TlsListener::config(&certs, &keys));
+        let pem = Arc::new(Pem::new(certs, keys));
+        call.state.charge(pem.bytes() as i64 * READ_A_BYTE);
+        let (given, asker) = (Arc::downgrade(&pem), turn.asker());
+        call.state.resources.net().pem = Some(pem);
+        call.state.tell_held();
+        let work = Box::new(move || {
+            // It goes with its process.
+            if let Some(pem) = given.upgrade() {
+                turn.finish(TlsListener::config(&pem));
             }
-        };
-        let begun = call.state.node.get().run_blocking(Box::new(read));
+        });
+        let task = Task { owner: Some(call.state.pid()), asker: Some(asker), work };
+        let begun = Queue::put(call.state.node.get(), |node| &node.certificates, task);
         begun.map_err(|error| Fault::new(format!("no thread to read certificates in: {error}")))
     });
     let config = match config {
         Poll::Pending => return Ok(None),
         Poll::Ready(config) => config?,
     };
+    call.state.resources.net().pem = None;
+    call.state.tell_held();
     let listener = match config {
-        Ok(config) => bind(call, at, to)?.map(|listener| TlsListener::new(listener, config)),
+        Ok(shown) => {
+            call.state.charge(shown.keys as i64 * READ_A_KEY);
+            bind(call, at, to)?.map(|listener| TlsListener::new(listener, shown))
+        }
         Err(text) => Err(Failure::invalid(format!("cannot listen for TLS: {text}"))),
     };
     match listener {
         Ok(listener) => {
             let id = call.add(Arc::new(listener))?;
+            call.state.tell_held();
             call.done(to, id).map(Some)
         }
         Err(failure) => call.failed(to, failure).map(Some),

@@ -4,6 +4,7 @@
 //! each, in any order. A client gets the one for the name that it asks for, or else the first.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
@@ -13,14 +14,61 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::held;
+use crate::queue::Queue;
+
 /// Bytes of all certificates and of all keys of one call. By feel: a thousand certificates.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
 
 /// Keys of one server: each takes up to a millisecond to be checked. By feel.
 const KEYS_MAX: usize = 256;
 
+/// Calls whose certificates and keys are read at the same time; others queue. By feel: it is work for
+/// processors, of which there are few.
+const AT_ONCE: usize = 4;
+
+/// What a key takes that is ready for use. By feel: more than any does.
+const KEY_BYTES: usize = 4096;
+
 /// What begins a piece of PEM.
 const PEM: &[u8] = b"-----BEGIN";
+
+/// For all certificates and keys of servers of a node that wait to be read.
+pub(crate) fn certificate_queue() -> Queue {
+    Queue::new(AT_ONCE, AT_ONCE)
+}
+
+/// What a guest has given, copied for the thread that reads it. Counts as what the host holds.
+pub(crate) struct Pem {
+    certs: Vec<u8>,
+    keys: Vec<u8>,
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pem")
+    }
+}
+
+impl Pem {
+    pub(crate) fn new(certs: &[u8], keys: &[u8]) -> Self {
+        let pem = Self { certs: certs.to_vec(), keys: keys.to_vec() };
+        held::add(pem.bytes());
+        pem
+    }
+
+    /// What it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.certs.capacity() + self.keys.capacity()
+    }
+}
+
+impl Drop for Pem {
+    fn drop(&mut self) {
+        held::free(std::mem::take(&mut self.certs));
+        held::free(std::mem::take(&mut self.keys));
+    }
+}
 
 /// All certificates of a text, or the one of these bytes.
 pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -66,18 +114,33 @@ fn keys(bytes: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, String> {
     Ok(all)
 }
 
-/// What a server shows its clients.
+/// What a server shows its clients. Counts as what the host holds, for as long as anybody has it.
 #[derive(Debug)]
-pub(super) struct Certificates(Vec<Arc<CertifiedKey>>);
+pub(super) struct Certificates {
+    keys: Vec<Arc<CertifiedKey>>,
+    bytes: usize,
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        held::sub(self.bytes);
+    }
+}
 
 impl Certificates {
+    /// What they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many keys there are.
+    pub(super) fn keys(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Puts certificates and keys together.
-    pub(super) fn new(
-        certs: &[u8],
-        keys_of: &[u8],
-        provider: &CryptoProvider,
-    ) -> Result<Self, String> {
-        let certs = certificates(certs)?;
+    pub(super) fn new(pem: &Pem, provider: &CryptoProvider) -> Result<Self, String> {
+        let certs = certificates(&pem.certs)?;
         // Where each public key is found first.
         let mut places = HashMap::new();
         for (place, cert) in certs.iter().enumerate().rev() {
@@ -86,7 +149,7 @@ impl Certificates {
             }
         }
         let mut owners = Vec::new();
-        for key in keys(keys_of)? {
+        for key in keys(&pem.keys)? {
             let key = provider.key_provider.load_private_key(key);
             let key = key.map_err(|error| format!("a private key cannot be used: {error}"))?;
             let owner = key.public_key().and_then(|public| places.get(public.as_ref()));
@@ -108,7 +171,10 @@ impl Certificates {
             };
             all.push(Arc::new(CertifiedKey::new(chain, Arc::clone(key))));
         }
-        Ok(Self(all))
+        let certs = all.iter().flat_map(|key| &key.cert).map(|cert| cert.len());
+        let bytes = certs.sum::<usize>() + all.len() * KEY_BYTES;
+        held::add(bytes);
+        Ok(Self { keys: all, bytes })
     }
 }
 
@@ -121,7 +187,7 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
         let schemes = hello.signature_schemes();
-        let usable = self.0.iter().filter(|key| key.key.choose_scheme(schemes).is_some());
+        let usable = self.keys.iter().filter(|key| key.key.choose_scheme(schemes).is_some());
         let named = |key: &&Arc<CertifiedKey>| {
             name.as_ref()
                 .is_some_and(|name| key.cert.first().is_some_and(|cert| is_for(cert, name)))

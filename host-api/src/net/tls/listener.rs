@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustls::{ServerConfig, ServerConnection};
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, Pem};
 use super::{TlsStream, provider};
 use crate::net::{Listener, Socket};
 use crate::ready::{Seen, Tried};
@@ -33,6 +33,8 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct TlsListener {
     pub(crate) listener: Listener,
     config: Arc<ServerConfig>,
+    /// What its certificates and keys take.
+    bytes: usize,
     /// In the order in which they began.
     handshakes: Mutex<Vec<Handshake>>,
 }
@@ -41,6 +43,14 @@ impl std::fmt::Debug for TlsListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TlsListener").field("listener", &self.listener).finish_non_exhaustive()
     }
+}
+
+/// What a server shows its clients.
+pub(crate) struct Shown {
+    config: Arc<ServerConfig>,
+    bytes: usize,
+    /// How many keys were read.
+    pub(crate) keys: usize,
 }
 
 struct Handshake {
@@ -69,20 +79,27 @@ pub(crate) enum Accepted {
 }
 
 impl TlsListener {
-    pub(crate) fn new(listener: Listener, config: Arc<ServerConfig>) -> Self {
-        Self { listener, config, handshakes: Mutex::default() }
+    pub(crate) fn new(listener: Listener, shown: Shown) -> Self {
+        let Shown { config, bytes, .. } = shown;
+        Self { listener, config, bytes, handshakes: Mutex::default() }
     }
 
     /// What a server with these certificates and keys shows its clients. Takes a while.
-    pub(crate) fn config(certs: &[u8], keys: &[u8]) -> Result<Arc<ServerConfig>, String> {
+    pub(crate) fn config(pem: &Pem) -> Result<Shown, String> {
         let provider = provider();
-        let certificates = Certificates::new(certs, keys, &provider)?;
+        let certificates = Certificates::new(pem, &provider)?;
+        let (bytes, keys) = (certificates.bytes(), certificates.keys());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(certificates));
-        Ok(Arc::new(config))
+        Ok(Shown { config: Arc::new(config), bytes, keys })
+    }
+
+    /// What its certificates and keys take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Takes connections, and goes on with the handshakes of those that have moved.

@@ -24,7 +24,7 @@ use super::Socket;
 use super::tcp::Timeouts;
 use crate::ready::Tried;
 
-pub(crate) use certificates::BYTES_MAX as PEM_MAX;
+pub(crate) use certificates::{BYTES_MAX as PEM_MAX, Pem, certificate_queue};
 pub(crate) use client::{Dial, client_config};
 pub(crate) use listener::{Accepted, TlsListener};
 
