@@ -125,7 +125,17 @@ pub(crate) fn discard(range: Range<usize>) {
 /// Always the same answer: compiled code may rely on it.
 #[inline]
 pub(crate) fn guards_pages() -> bool {
-    *GUARDS_PAGES.get_or_init(|| pagemap().is_some_and(|pagemap| pagemap.knows_guards))
+    *GUARDS_PAGES
+        .get_or_init(|| pagemap().is_some_and(|pagemap| pagemap.knows_guards) && can_mark())
+}
+
+/// Tries it: a sandbox may forbid what the kernel can do.
+fn can_mark() -> bool {
+    let Some(base) = reserve(OS_PAGE_BYTES) else { return false };
+    let page = base..base + OS_PAGE_BYTES;
+    let marked = install_guard(page.clone()) && remove_guard(page);
+    unreserve(base, OS_PAGE_BYTES);
+    marked
 }
 
 static GUARDS_PAGES: OnceLock<bool> = OnceLock::new();

@@ -184,6 +184,8 @@ impl Book {
         let closed = |page: usize| page >= open && self.holds(page);
         for run in runs(span.pages(), closed) {
             if !os::install_guard(span.range(run.clone())) {
+                // Some may be marked: the next tenant begins with an empty slot.
+                self.tenants.store(UNSURE, Ordering::Relaxed);
                 return false;
             }
             run.for_each(|page| self.unset(page));
@@ -249,10 +251,16 @@ impl Book {
         let left_out = |page: usize| data.has(page) && !data.is_wanted(page);
         let mut some = false;
         for run in runs(data.pages_end(), left_out).filter(|_| os::guards_pages()) {
-            // A mark costs as much as copying a page. What cannot be marked is copied, too.
-            if run.len() > 1 && os::install_guard(span.range(run.clone())) {
+            // A mark costs as much as copying a page.
+            if run.len() == 1 {
+                continue;
+            }
+            if os::install_guard(span.range(run.clone())) {
                 run.for_each(|page| self.set(page));
                 some = true;
+            } else {
+                // What cannot be marked is copied, too, and nothing of it may stay marked.
+                os::remove_guard(span.range(run));
             }
         }
         some
