@@ -110,7 +110,7 @@ impl Arena {
             Guard::Install => true,
             Guard::Mprotect => false,
             // The first slot is the probe; guarding it once more later is harmless.
-            Guard::Auto => arena.guard_slot(0).is_ok(),
+            Guard::Auto => arena.guard_slot(0).is_ok() && arena.is_guarded(0),
         };
         arena.guard_slot(0)?;
         Ok(arena)
@@ -172,6 +172,16 @@ impl Arena {
         }
         let how = if self.install { Guard::Install } else { Guard::Mprotect };
         Err(ArenaError::Guard { how, source: io::Error::last_os_error() })
+    }
+
+    /// Whether the system sees that guard. One that takes any advice and does nothing with it (QEMU's
+    /// emulation of Linux) has made none, and said that it had.
+    fn is_guarded(&self, index: u32) -> bool {
+        let low = self.pointer(index, RESERVE_BYTES).as_ptr().cast();
+        // SAFETY: the system looks for a path at an address in our own mapping, which it refuses to
+        // touch or finds empty.
+        let found = unsafe { libc::access(low, libc::F_OK) };
+        found != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EFAULT)
     }
 }
 
