@@ -6,7 +6,7 @@
 
 mod support;
 
-use lunatic_scheduler::{Builder, End, Guard, current_fiber};
+use lunatic_scheduler::{Builder, End, Guard, TrapHandlerRegs, current_fiber};
 use std::{
     os::unix::process::ExitStatusExt,
     process::{Command, ExitStatus},
@@ -102,7 +102,6 @@ fn running_out_of_mappings_names_the_limit() {
 }
 
 /// Leads whatever fiber faulted out of it; any other fault is fatal.
-#[cfg(target_arch = "x86_64")]
 extern "C" fn lead_out(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(bounds) = current_fiber() else { std::process::abort() };
     // SAFETY: the kernel passes a valid record.
@@ -117,15 +116,29 @@ extern "C" fn lead_out(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c
     let context: *mut libc::ucontext_t = context.cast();
     // SAFETY: the kernel passes a valid context and takes it back when the handler returns.
     let context = unsafe { &mut *context };
-    let gregs = &mut context.uc_mcontext.gregs;
-    gregs[libc::REG_RIP as usize] = registers.rip as i64;
-    gregs[libc::REG_RSP as usize] = registers.rsp as i64;
-    gregs[libc::REG_RBP as usize] = registers.rbp as i64;
-    gregs[libc::REG_RDI as usize] = registers.rdi as i64;
-    gregs[libc::REG_RSI as usize] = registers.rsi as i64;
+    set_registers(&mut context.uc_mcontext, &registers);
 }
 
 #[cfg(target_arch = "x86_64")]
+fn set_registers(machine: &mut libc::mcontext_t, new: &TrapHandlerRegs) {
+    let gregs = &mut machine.gregs;
+    gregs[libc::REG_RIP as usize] = new.rip as i64;
+    gregs[libc::REG_RSP as usize] = new.rsp as i64;
+    gregs[libc::REG_RBP as usize] = new.rbp as i64;
+    gregs[libc::REG_RDI as usize] = new.rdi as i64;
+    gregs[libc::REG_RSI as usize] = new.rsi as i64;
+}
+
+#[cfg(target_arch = "aarch64")]
+fn set_registers(machine: &mut libc::mcontext_t, new: &TrapHandlerRegs) {
+    machine.pc = new.pc;
+    machine.sp = new.sp;
+    machine.regs[0] = new.x0;
+    machine.regs[1] = new.x1;
+    machine.regs[29] = new.x29;
+    machine.regs[30] = new.lr;
+}
+
 #[test]
 fn a_redirected_fiber_ends_as_trapped_and_its_worker_goes_on() {
     if !is_child() {
