@@ -202,8 +202,8 @@ pub(crate) struct RunArguments {
 
     /// How processes that run for long are made to let others run [default: signal]
     ///
-    /// `signal` interrupts them wherever they are, and costs their code nothing (Linux on x86-64;
-    /// elsewhere the default is `fuel`). `fuel` compiles checks into their code that count what it
+    /// `signal` interrupts them wherever they are, and costs their code nothing (Linux on x86-64
+    /// and aarch64; elsewhere the default is `fuel`). `fuel` compiles checks into their code that count what it
     /// does: that costs time, but with `--workers 1` each run takes its turns at the same places.
     /// A process whose fuel is limited has counting code in both.
     #[arg(long, value_name = "HOW", value_enum)]

@@ -209,7 +209,7 @@ fn preempt(arguments: &RunArguments) -> Result<Preempt, Failure> {
         Some(PreemptArgument::Fuel) => Ok(Preempt::Fuel),
         Some(PreemptArgument::Signal) if Preempt::Signal.is_supported() => Ok(Preempt::Signal),
         Some(PreemptArgument::Signal) => Err(anyhow!(
-            "--preempt signal is for Linux on x86-64 processors with XSAVE; use --preempt fuel"
+            "--preempt signal is for Linux on aarch64, and on x86-64 processors with XSAVE; use --preempt fuel"
         ))
         .or_fail(Code::Internal),
     }

@@ -1,7 +1,7 @@
 //! The signal of preemption comes at any time, to whatever thread: nothing that the host does fails for it.
 //!
 //! Workers get it from the runtime; here all threads of the program get it, without end, from outside.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 mod support;
 

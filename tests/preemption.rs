@@ -3,7 +3,7 @@
 //! The two that compute under a fast tick disturb for ten seconds each. The long form:
 //! `LUNATIC_TEST_PREEMPTION_SECONDS=60 cargo test --release --workspace --test preemption`.
 
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 mod support;
 

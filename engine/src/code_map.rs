@@ -152,6 +152,7 @@ impl Registration {
             extents.into_iter().map(|(_, extent)| Function::from(extent)).collect();
         functions.sort_unstable_by_key(|function| function.start);
         let functions: Functions = functions.into();
+        forget_fetched();
         if let Some(first) = functions.first() {
             change(|modules| {
                 let at = modules.partition_point(|other| other[0].start < first.start);
@@ -162,6 +163,26 @@ impl Registration {
         }
         Self { functions, _listed: profile::code_loaded(artifact) }
     }
+}
+
+/// Where there was other code before, processors may have fetched some of it ahead. On x86-64 they notice.
+#[cfg(not(target_arch = "aarch64"))]
+fn forget_fetched() {}
+
+/// On aarch64 they do not. The kernel has emptied their caches when it made the pages executable;
+/// what the program's other threads have in their pipelines goes with this.
+#[cfg(target_arch = "aarch64")]
+fn forget_fetched() {
+    use std::sync::OnceLock;
+    static REGISTERED: OnceLock<()> = OnceLock::new();
+    // SAFETY: takes three numbers and touches no memory. Kernels before 4.16 do not know it: they
+    // are left to the many other ways in which a pipeline is emptied before code is called.
+    let membarrier =
+        |command: libc::c_int| unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    REGISTERED.get_or_init(|| {
+        membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE);
+    });
+    membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
 }
 
 impl From<FunctionExtent> for Function {

@@ -46,9 +46,13 @@ use crate::{code_map, profile};
 mod x86_64;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use x86_64 as machine;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+mod aarch64;
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+use aarch64 as machine;
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod none;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use none as machine;
 
 /// What interrupts a thread.
@@ -191,6 +195,5 @@ unsafe fn leave(
     // SAFETY: below `top` there are `ROOM` bytes, less a red zone, that nobody uses: the free part
     // of the fiber's stack, or its reserve, which is in use only while a trampoline runs, and that
     // is no wasm function. Compiled code may be continued anywhere.
-    unsafe { machine::redirect(context, top, hooks) };
-    true
+    unsafe { machine::redirect(context, top, hooks) }
 }

@@ -20,5 +20,6 @@ pub(super) unsafe fn redirect(
     _context: &mut libc::ucontext_t,
     _top: usize,
     _hooks: &'static PreemptHooks,
-) {
+) -> bool {
+    false
 }

@@ -112,7 +112,7 @@ pub(super) fn position(context: &libc::ucontext_t) -> (usize, usize) {
     (registers[libc::REG_RIP as usize] as usize, registers[libc::REG_RSP as usize] as usize)
 }
 
-/// Makes the interrupted code call the trampoline.
+/// Makes the interrupted code call the trampoline. True: it always can.
 ///
 /// # Safety
 /// The context is that of a running handler; `ROOM` bytes below `top`, less a red zone, are nobody's.
@@ -120,7 +120,7 @@ pub(super) unsafe fn redirect(
     context: &mut libc::ucontext_t,
     top: usize,
     hooks: &'static PreemptHooks,
-) {
+) -> bool {
     let registers = &mut context.uc_mcontext.gregs;
     let segments = registers[libc::REG_CSGSFS as usize];
     let entry = (top - size_of::<Entry>()) & !15;
@@ -138,6 +138,7 @@ pub(super) unsafe fn redirect(
     registers[libc::REG_RSP as usize] = entry as i64;
     registers[libc::REG_RIP as usize] = trampoline as *const () as i64;
     registers[libc::REG_EFL as usize] &= !FLAGS_OFF;
+    true
 }
 
 /// Called by the trampoline.

@@ -50,6 +50,7 @@ pub(super) struct Sample<'a> {
     /// Where it was; 0 if that was not on the process's stack.
     pub(super) pc: usize,
     /// The words at the stack pointer and above: a return address, if the frame was not yet set up.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "it is in a register"))]
     pub(super) near: [usize; 2],
     /// Return addresses from there on, innermost first.
     pub(super) here: &'a [u64],
