@@ -1,5 +1,5 @@
-//! Programs of the first months of 2021: crates `lunatic` 0.3.0, 0.3.4 and 0.3.10 as the registry has
-//! them, and guests that misuse what those import.
+//! Programs of the first half year: crates `lunatic` 0.2.1, 0.3.0, 0.3.4 and 0.3.10 as the registry has
+//! them, and guests that misuse what those of 2021 import (`lunatic_seed_2020.rs`: those of 2020).
 
 mod support;
 

@@ -428,6 +428,15 @@ impl Instance {
         Some((self.bind(callable), image.function_type(callable)))
     }
 
+    /// The function at this place of the image's first table, ready to be called, and its type: as the
+    /// instance had it when it began.
+    #[must_use]
+    pub fn table_function(&self, place: u32) -> Option<(BoundCall, &FunctionType)> {
+        // SAFETY: the header lives as long as the instance.
+        let found = unsafe { self.header.as_ref() }.image().table_function(place)?;
+        Some((self.bind(found.callable), found.ty))
+    }
+
     /// The function that runs before any other, if the module has one.
     #[must_use]
     pub fn start(&self) -> Option<BoundCall> {

@@ -479,6 +479,11 @@ impl ProcessState {
         self.instance.export(name)
     }
 
+    /// The function at this place of its module's table, and its type.
+    pub(crate) fn table_function(&self, place: u32) -> Option<(BoundCall, &FunctionType)> {
+        self.instance.table_function(place)
+    }
+
     /// Its id.
     pub(crate) fn pid(&self) -> Pid {
         self.me.pid()

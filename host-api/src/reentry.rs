@@ -11,6 +11,7 @@
 //! of host functions. The end of a process by its own will (`proc_exit`), a kill, and a bug of ours
 //! are not caught.
 
+use std::fmt;
 use std::ptr::NonNull;
 use std::task::Poll;
 
@@ -70,6 +71,22 @@ impl Drop for Given {
     }
 }
 
+/// A function of the guest's.
+#[derive(Debug, Clone, Copy)]
+enum Named<'a> {
+    Exported(&'a str),
+    InTable(u32),
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exported(name) => write!(f, "the exported function \"{name}\""),
+            Self::InTable(place) => write!(f, "the function at {place} of the table"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     function: BoundCall,
@@ -121,6 +138,11 @@ impl Call<'_, '_> {
         self.state.away.0.as_mut()?.answer.take()
     }
 
+    /// Whether the guest has just been called, by this host function.
+    pub(crate) fn was_away(&self) -> bool {
+        self.state.away.0.as_ref().is_some_and(|parts| parts.answer.is_some())
+    }
+
     /// Has the exported function `name` called and this host function asked again, which must then
     /// begin with [`Self::guest_answer`]. The function takes as many numbers and answers one. Traps
     /// that happen there are caught, or not.
@@ -130,10 +152,30 @@ impl Call<'_, '_> {
         args: &[i32],
         catching: bool,
     ) -> Poll<Result<T, Fault>> {
-        let Some((function, ty)) = self.state.export(name) else {
-            return Poll::Ready(Err(Fault::new(format!(
-                "the module exports no function \"{name}\", which this call needs"
-            ))));
+        self.call_function(Named::Exported(name), args, catching)
+    }
+
+    fn call_function<T>(
+        &mut self,
+        named: Named<'_>,
+        args: &[i32],
+        catching: bool,
+    ) -> Poll<Result<T, Fault>> {
+        let found = match named {
+            Named::Exported(name) => self.state.export(name),
+            Named::InTable(place) => self.state.table_function(place),
+        };
+        let Some((function, ty)) = found else {
+            return Poll::Ready(Err(Fault::new(match named {
+                Named::Exported(name) => {
+                    format!("the module exports no function \"{name}\", which this call needs")
+                }
+                Named::InTable(place) => {
+                    format!(
+                        "the module's table holds no function at {place}, which this call needs"
+                    )
+                }
+            })));
         };
         let is_number = |ty: &Type| *ty == Type::I32;
         if ty.params().len() != args.len()
@@ -141,8 +183,8 @@ impl Call<'_, '_> {
             || *ty.results() != [Type::I32]
         {
             return Poll::Ready(Err(Fault::new(format!(
-                "the exported function \"{name}\" has the type {ty}, this call needs {} \
-                 parameters and a result of the type i32",
+                "{named} has the type {ty}, this call needs {} parameters and a result of the type \
+                 i32",
                 args.len()
             ))));
         }
@@ -162,29 +204,61 @@ impl Call<'_, '_> {
         len_ptr: Ptr,
         make: impl FnOnce(&mut Self) -> Result<Vec<u8>, Fault>,
     ) -> Poll<Result<u32, Fault>> {
+        let given = self.give_by(Named::Exported(ALLOCATE), len_ptr, make);
+        given.map(|given| {
+            let (at, len) = given?;
+            self.memory.write_u32(len_ptr, len)?;
+            Ok(at.0)
+        })
+    }
+
+    /// The same by a function of the module's table. Answers how many bytes that are; their address is
+    /// written to `address_ptr`.
+    pub(crate) fn give_by_table(
+        &mut self,
+        place: u32,
+        address_ptr: Ptr,
+        make: impl FnOnce(&mut Self) -> Result<Vec<u8>, Fault>,
+    ) -> Poll<Result<u32, Fault>> {
+        let given = self.give_by(Named::InTable(place), address_ptr, make);
+        given.map(|given| {
+            let (at, len) = given?;
+            self.memory.write_u32(address_ptr, at.0)?;
+            Ok(len)
+        })
+    }
+
+    /// Where the bytes are now, and how many. `note_ptr` is where the one or the other will be written.
+    fn give_by(
+        &mut self,
+        allocate: Named<'_>,
+        note_ptr: Ptr,
+        make: impl FnOnce(&mut Self) -> Result<Vec<u8>, Fault>,
+    ) -> Poll<Result<(Ptr, u32), Fault>> {
         let Some(room) = self.guest_answer() else {
-            return match self.prepare_gift(len_ptr, make) {
-                Ok(len) => self.call_guest(ALLOCATE, &[len], false),
+            return match self.prepare_gift(allocate, note_ptr, make) {
+                Ok(len) => self.call_function(allocate, &[len], false),
                 Err(fault) => Poll::Ready(Err(fault)),
             };
         };
         let given =
             self.state.away.parts().given.pop().expect("prepared before the guest was called");
-        Poll::Ready(self.copy_gift(len_ptr, room.expect("nothing is caught here"), &given.0))
+        Poll::Ready(self.copy_gift(allocate, room.expect("nothing is caught here"), &given.0))
     }
 
     fn prepare_gift(
         &mut self,
-        len_ptr: Ptr,
+        allocate: Named<'_>,
+        note_ptr: Ptr,
         make: impl FnOnce(&mut Self) -> Result<Vec<u8>, Fault>,
     ) -> Result<i32, Fault> {
         if self.state.away.parts().given.len() >= GIVEN_MAX {
             return Err(Fault::new(format!(
-                "the guest's \"{ALLOCATE}\" makes calls that need \"{ALLOCATE}\" themselves, \
-                 {GIVEN_MAX} inside of one another, which is the most"
+                "{allocate} makes calls that need it themselves, {GIVEN_MAX} inside of one another, \
+                 which is the most"
             )));
         }
-        self.memory.slice_mut(len_ptr, 4)?;
+        self.memory.slice_mut(note_ptr, 4)?;
         let bytes = make(self)?;
         let len = i32::try_from(bytes.len())
             .map_err(|_| Fault::new(format!("{} bytes are too many for a guest", bytes.len())))?;
@@ -192,17 +266,21 @@ impl Call<'_, '_> {
         Ok(len)
     }
 
-    fn copy_gift(&mut self, len_ptr: Ptr, room: i32, bytes: &[u8]) -> Result<u32, Fault> {
+    fn copy_gift(
+        &mut self,
+        allocate: Named<'_>,
+        room: i32,
+        bytes: &[u8],
+    ) -> Result<(Ptr, u32), Fault> {
         let at = Ptr(room.cast_unsigned());
         if at == Ptr(0) && !bytes.is_empty() {
             return Err(Fault::new(format!(
-                "the guest's \"{ALLOCATE}\" has no room for {} bytes: it answered 0",
+                "{allocate} has no room for {} bytes: it answered 0",
                 bytes.len()
             )));
         }
         self.memory.write(at, bytes)?;
-        self.memory.write_u32(len_ptr, u32::try_from(bytes.len()).expect("an i32 before"))?;
-        Ok(at.0)
+        Ok((at, u32::try_from(bytes.len()).expect("an i32 before")))
     }
 }
 

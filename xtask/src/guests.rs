@@ -12,10 +12,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const WORKSPACES: [&str; 6] = [
+const WORKSPACES: [&str; 7] = [
     "examples",
     "tests/guests",
     "tests/lunatic_0_14",
+    "tests/lunatic_seed/referenced",
     "tests/lunatic_seed/numbered",
     "tests/lunatic_seed/sided",
     "tests/lunatic_seed/sided_early",

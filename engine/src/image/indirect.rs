@@ -22,14 +22,16 @@ impl Image {
     /// The function at this place of the first table; `None` if there is none.
     #[must_use]
     pub fn table_function(&self, place: u32) -> Option<TableFunction<'_>> {
-        let inner = &*self.0;
-        let function = inner.first_table(place)?;
-        let callable = inner.callable(FunctionIndex::from_u32(function));
-        Some(TableFunction { callable, ty: self.function_type(callable) })
+        self.0.table_function(place)
     }
 }
 
 impl ImageInner {
+    pub(crate) fn table_function(&self, place: u32) -> Option<TableFunction<'_>> {
+        let callable = self.callable(FunctionIndex::from_u32(self.first_table(place)?));
+        Some(TableFunction { callable, ty: self.function_type(callable) })
+    }
+
     /// The index of the function at this place of the first table.
     fn first_table(&self, place: u32) -> Option<u32> {
         if self.layout.table_count == 0 {

@@ -55,9 +55,11 @@ pub fn modules() -> Vec<&'static HostModule> {
         &distributed::MODULE,
         &version::MODULE,
         &seed::shared::MODULE,
+        &seed::referenced::MODULE,
         &seed::numbered::MODULE,
         &seed::sided::MODULE,
         &seed::tcp::MODULE,
+        &seed::tcp::referenced::MODULE,
         &seed::tcp::numbered::MODULE,
         &seed::tcp::sided::MODULE,
         &wasi::MODULE,
@@ -75,5 +77,6 @@ pub fn functions() -> HostFunctions {
         }
     }
     wasi::unstable::inherited().for_each(|function| all.add(function));
+    all.add(seed::shared::yield_of_2020());
     all
 }

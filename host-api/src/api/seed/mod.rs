@@ -1,16 +1,18 @@
 //! `lunatic`: the imports of programs of the first half year, before interfaces had names of their
-//! own. The crate `lunatic` of 2021 had two of them, told apart by the types of the imports:
+//! own. The crate `lunatic` had three of them, told apart by the types of the imports:
 //!
+//! - `referenced.rs`: 0.2.0 and 0.2.1 of 2020, the README's `Channel::new(0)` as it was first;
 //! - `numbered.rs`: 0.3.0, the README's `Channel::new(0)` and `Process::spawn((…), child)`;
 //! - `sided.rs`: 0.3.4 to 0.3.10, with senders, receivers and contexts;
-//! - `shared.rs`: what both have;
-//! - `tcp/`: the sockets of both.
+//! - `shared.rs`: what all have;
+//! - `tcp/`: the sockets.
 //!
 //! These guests name a function by its place in their table, and their children begin with that
 //! function. `ends.rs` counts who could still send and receive, `state.rs` is what a process has.
 
 pub(crate) mod ends;
 pub(crate) mod numbered;
+pub(crate) mod referenced;
 pub(crate) mod shared;
 pub(crate) mod sided;
 pub(crate) mod state;
@@ -43,7 +45,8 @@ const SPAWN_REDUCTIONS: i64 = 2_000;
 /// spawn, so it is a fault.
 fn spawn_child(
     call: &mut Call<'_, '_>,
-    (index, arguments): (u32, &[u32]),
+    index: u32,
+    (types, arguments): (&'static [Type], &[RawValue]),
     seed: impl FnOnce(&mut Call<'_, '_>) -> Result<Seed, Fault>,
 ) -> Poll<Result<u32, Fault>> {
     let (module, config) = (call.state.module.clone(), call.state.config.clone());
@@ -61,8 +64,8 @@ fn spawn_child(
     let max = config.resources_max;
     // A process that could not be told of would be one too many.
     call.state.seed.get_or_insert_default().children.check_room(max)?;
-    let types = arguments.iter().map(|_| Type::I32);
-    let params = arguments.iter().map(|&value| RawValue { u32: value }).collect();
+    let types = types.iter().copied();
+    let params = arguments.iter().copied().collect();
     let mut born = Some(born);
     let start = Start {
         node: call.state.node,
@@ -91,6 +94,12 @@ fn spawn_child(
         }
         Err(error) => Poll::Ready(Err(no_process(error))),
     }
+}
+
+/// A number, if it is one of those below.
+fn number_below(number: u32, end: u32) -> Result<u32, Fault> {
+    let used_up = || Fault::new("the process has used up all numbers of handles");
+    (number < end).then_some(number).ok_or_else(used_up)
 }
 
 fn no_process(error: impl Display) -> Fault {

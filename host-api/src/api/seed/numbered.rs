@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
+use lunatic_engine::{RawValue, Type};
+
 use super::ends::End;
 use super::state::Seed;
 use super::{join_child, receive, replace_current, slices, spawn_child, write_message};
@@ -44,6 +46,8 @@ pub(crate) struct Numbered {
 pub(crate) enum Known {
     /// Both ends of a channel.
     Channel { sender: End, receiver: End },
+    /// A channel of crate 0.2 on its way: the number is good for one message, and one who receives it.
+    Passing { sender: End, receiver: End },
     /// A stream, and the handle that this process has of it, if it has asked for one.
     Stream { stream: Arc<TcpStream>, handle: Option<u32> },
 }
@@ -54,6 +58,9 @@ impl Known {
         match self {
             Self::Channel { sender, receiver } => {
                 Self::Channel { sender: sender.another(), receiver: receiver.another() }
+            }
+            Self::Passing { sender, receiver } => {
+                Self::Passing { sender: sender.another(), receiver: receiver.another() }
             }
             Self::Stream { stream, .. } => {
                 Self::Stream { stream: Arc::clone(stream), handle: None }
@@ -88,7 +95,7 @@ impl Numbered {
     }
 
     /// A number that means nothing yet, to this process.
-    fn new_number(&self, node: &NodeInner) -> u32 {
+    pub(super) fn new_number(&self, node: &NodeInner) -> u32 {
         // A permutation of all numbers, so that none comes twice within four billion.
         let spread = || node.channel_numbers.fetch_add(1, Ordering::Relaxed).wrapping_mul(SPREAD);
         let mut number = spread();
@@ -125,8 +132,40 @@ impl Numbered {
         }
     }
 
+    /// The process has given this handle up, and with it the number by which it could tell of the stream.
+    pub(super) fn forget_stream(&mut self, handle: u32) {
+        if let Some(number) = self.of_streams.remove(&handle) {
+            self.remove(number);
+        }
+    }
+
+    /// Both ends of the channel that has come with this number, which means nothing any more.
+    pub(super) fn take_passing(&mut self, number: u32) -> Option<(End, End)> {
+        match self.known.get(&number) {
+            Some(Known::Passing { .. }) => match self.remove(number) {
+                Some(Known::Passing { sender, receiver }) => Some((sender, receiver)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn remove(&mut self, number: u32) -> Option<Known> {
+        let known = self.known.remove(&number)?;
+        held::sub(RESOURCE_BYTES);
+        Some(known)
+    }
+
+    /// What is to be told of it: another one of the same, or all that there is.
+    fn tell(&mut self, number: u32) -> Option<Known> {
+        match self.known.get(&number)? {
+            Known::Passing { .. } => self.remove(number),
+            known => Some(known.another()),
+        }
+    }
+
     /// Notes what a number means, unless it is known.
-    fn add(&mut self, number: u32, known: Known, max: usize) -> Result<(), Fault> {
+    pub(super) fn add(&mut self, number: u32, known: Known, max: usize) -> Result<(), Fault> {
         if self.known.len() >= max && !self.known.contains_key(&number) {
             return Err(Fault::new(format!(
                 "the process knows {max} channels and streams, its limit; one more needs others \
@@ -147,15 +186,16 @@ impl Numbered {
     }
 
     /// All whose numbers stand in these bytes, wherever.
-    fn mentioned(&self, bytes: &[u8]) -> Vec<Resource> {
+    fn mentioned(&mut self, bytes: &[u8]) -> Vec<Resource> {
         let mut found = HashMap::new();
         if !self.known.is_empty() {
             for window in bytes.windows(4) {
                 let number = u32::from_le_bytes(window.try_into().expect("four bytes"));
                 if self.may_know(number)
-                    && let Some(known) = self.known.get(&number)
+                    && !found.contains_key(&number)
+                    && let Some(known) = self.tell(number)
                 {
-                    found.entry(number).or_insert_with(|| known.another());
+                    found.insert(number, known);
                 }
             }
         }
@@ -175,8 +215,10 @@ host_functions! {
     /// place of the table that is empty, or of another type, is found out by the new process, which
     /// then ends at once. Traps if the process may not spawn, or there is no room.
     fn spawn(call, index: u32, argument1: u32, argument2: u32) -> Poll<Result<u32, Fault>> {
-        let arguments = [argument1, argument2];
-        spawn_child(call, (index, &arguments), |call| known_of(call, &arguments))
+        const TYPES: &[Type] = &[Type::I32, Type::I32];
+        let numbers = [argument1, argument2];
+        let arguments = numbers.map(|number| RawValue { u32: number });
+        spawn_child(call, index, (TYPES, &arguments), |call| known_of(call, &numbers))
     }
 
     /// Waits for the end of a process, whatever it is, and gives its handle up. Traps if the handle
@@ -201,8 +243,7 @@ host_functions! {
     fn channel_close(call, channel: u32) -> Result<(), Fault> {
         let numbered = &mut call.state.seed.get_or_insert_default().numbered;
         numbered.channel(channel)?;
-        numbered.known.remove(&channel);
-        held::sub(RESOURCE_BYTES);
+        numbered.remove(channel);
         Ok(())
     }
 
@@ -250,19 +291,19 @@ host_functions! {
 const SPREAD: u32 = 0x9e37_79b1;
 
 /// What a process is born with that is given these numbers.
-fn known_of(call: &Call<'_, '_>, numbers: &[u32]) -> Result<Seed, Fault> {
+pub(super) fn known_of(call: &mut Call<'_, '_>, numbers: &[u32]) -> Result<Seed, Fault> {
     let mut seed = Seed::default();
-    let Some(own) = call.state.seed.as_deref() else { return Ok(seed) };
+    let Some(own) = call.state.seed.as_deref_mut() else { return Ok(seed) };
     for &number in numbers {
-        if let Some(known) = own.numbered.known.get(&number) {
-            seed.numbered.add(number, known.another(), call.state.config.resources_max)?;
+        if let Some(known) = own.numbered.tell(number) {
+            seed.numbered.add(number, known, call.state.config.resources_max)?;
         }
     }
     Ok(seed)
 }
 
 /// A message of these slices.
-fn written(call: &mut Call<'_, '_>, at: Ptr, count: u32) -> Result<Mail, Fault> {
+pub(super) fn written(call: &mut Call<'_, '_>, at: Ptr, count: u32) -> Result<Mail, Fault> {
     let limit = call.state.config.message_bytes_max;
     let mut bytes = Vec::new();
     for (at, len) in slices(call, at, count)? {
@@ -281,7 +322,7 @@ fn written(call: &mut Call<'_, '_>, at: Ptr, count: u32) -> Result<Mail, Fault> 
 }
 
 /// Takes what its numbers mean out of the current message.
-fn learn(call: &mut Call<'_, '_>) -> Result<(), Fault> {
+pub(super) fn learn(call: &mut Call<'_, '_>) -> Result<(), Fault> {
     let Some(mail) = call.state.scratch.as_deref_mut() else { return Ok(()) };
     let max = call.state.config.resources_max;
     let numbered = &mut call.state.seed.get_or_insert_default().numbered;

@@ -1,18 +1,21 @@
-//! `lunatic`: what all programs of 2021's first months have.
+//! `lunatic`: what all programs of the first months have.
 
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::api::process::yield_once;
+use lunatic_engine::HostFunction;
+
 use crate::bind::{Fault, host_functions};
 
 host_functions! {
-    /// What programs import that were built with the crate `lunatic` 0.3 of January 2021. The same
-    /// names stand below with other types: a module may import either, and each process has handles
+    /// What programs import that were built with the crate `lunatic` 0.2 or 0.3 of 2020 and January 2021. The same
+    /// names stand below with other types: a module may import any, and each process has handles
     /// of its own.
     pub(crate) MODULE: "lunatic";
 
-    /// Lets other processes run: the caller goes to the back of the queue.
+    /// Lets other processes run: the caller goes to the back of the queue. Crate 0.2 imports the same as
+    /// `yield`.
     [short] fn yield_(call) -> Poll<Result<(), Fault>> {
         yield_once(call)
     }
@@ -28,4 +31,10 @@ host_functions! {
         call.wake_at_deadline();
         Poll::Pending
     }
+}
+
+/// `yield_` under its first name, which is a word of Rust's.
+pub(crate) fn yield_of_2020() -> HostFunction {
+    let known = MODULE.functions.iter().find(|known| known.function.name == "yield_");
+    HostFunction { name: "yield", ..known.expect("it is in the table").function }
 }

@@ -35,7 +35,7 @@ host_functions! {
     fn spawn_with_context(
         call, index: u32, context_ptr: Ptr, context_len: u32,
     ) -> Poll<Result<u32, Fault>> {
-        spawn_child(call, (index, &[]), |call| {
+        spawn_child(call, index, (&[], &[]), |call| {
             let context = message(call, context_ptr, context_len)?;
             Ok(Seed { context: Some(context), ..Seed::default() })
         })

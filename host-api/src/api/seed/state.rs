@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::ends::End;
 use super::numbered::Numbered;
+use super::referenced::Both;
 use crate::bind::Fault;
 use crate::held::{self, RESOURCE_BYTES};
 use crate::message::{Mail, Resource};
@@ -21,6 +22,8 @@ pub(crate) struct Seed {
     pub(super) receivers: Table<End>,
     pub(super) numbered: Numbered,
     pub(super) children: Table<Child>,
+    /// Of crate 0.2.
+    pub(super) channels: Table<Both>,
     /// What the next message will carry.
     pub(super) pending: Vec<Resource>,
     /// What the process was spawned with: the first message of receiver 0.
@@ -35,7 +38,8 @@ impl Seed {
     /// How many things it has, for the count of what the host holds.
     pub(crate) fn open(&self) -> usize {
         let ends = self.senders.entries.len() + self.receivers.entries.len();
-        ends + self.children.entries.len() + self.numbered.count() + self.pending.len()
+        let things = self.children.entries.len() + self.channels.entries.len();
+        ends + things + self.numbered.count() + self.pending.len()
     }
 
     /// The process has ended. What it had goes with this.

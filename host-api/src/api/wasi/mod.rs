@@ -32,6 +32,7 @@ pub(crate) mod unstable;
 use std::task::Poll;
 
 use crate::api::process::yield_once;
+use crate::api::seed;
 use crate::bind::{Fault, host_functions};
 use crate::memory::Ptr;
 
@@ -178,7 +179,9 @@ host_functions! {
     fn fd_read(
         call, fd: u32, iovs: Ptr, iovs_len: u32, nread: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        poll_answer(files::read(call, fd, ((iovs, iovs_len), nread)))
+        let transfer = ((iovs, iovs_len), nread);
+        let of_stream = seed::tcp::referenced::read_descriptor(call, fd, transfer);
+        of_stream.unwrap_or_else(|| poll_answer(files::read(call, fd, transfer)))
     }
 
     /// Writes entries of a directory (24 bytes and the name), from the one behind `cookie` on, 0 for
@@ -220,7 +223,9 @@ host_functions! {
     fn fd_write(
         call, fd: u32, iovs: Ptr, iovs_len: u32, nwritten: Ptr,
     ) -> Poll<Result<u32, Fault>> {
-        poll_answer(files::write(call, fd, ((iovs, iovs_len), nwritten)))
+        let transfer = ((iovs, iovs_len), nwritten);
+        let of_stream = seed::tcp::referenced::write_descriptor(call, fd, transfer);
+        of_stream.unwrap_or_else(|| poll_answer(files::write(call, fd, transfer)))
     }
 
     /// Makes a directory.

@@ -1,13 +1,15 @@
-//! `lunatic`: TCP of 2021's first months. What both interfaces have is here, the rest in `numbered.rs`
-//! and `sided.rs`.
+//! `lunatic`: TCP of the first months. What more than one interface has is here, the rest in
+//! `referenced.rs`, `numbered.rs` and `sided.rs`.
 //!
 //! The sockets are those of `lunatic::networking`, with its rights and its way to wait; only ids and
 //! answers are 32 bits wide. Where these interfaces had one number for any failure, a guest is told
 //! WASI's for what has happened.
 
 pub(crate) mod numbered;
+pub(crate) mod referenced;
 pub(crate) mod sided;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -59,7 +61,7 @@ host_functions! {
 
 fn accept(call: &mut Call<'_, '_>, listener: u32, to: Ptr) -> Result<Option<u32>, Fault> {
     call.memory.slice_mut(to, 4)?;
-    let listener = call.shared::<Listener>(listener.into())?;
+    let listener = socket::<Listener>(call, listener)?;
     let Some(ended) = accept_socket(call, &listener, FOREVER)? else { return Ok(None) };
     match ended {
         Ended::Done((socket, _)) => give(call, to, Arc::new(TcpStream::new(socket))).map(Some),
@@ -75,7 +77,7 @@ fn write(
     to: Ptr,
 ) -> Result<Option<u32>, Fault> {
     call.memory.slice_mut(to, 4)?;
-    let stream = call.shared::<TcpStream>(stream.into())?;
+    let stream = socket::<TcpStream>(call, stream)?;
     let ended = write_some(call, &stream, (list, count))?;
     ended.map(|ended| moved(call, to, ended)).transpose()
 }
@@ -87,7 +89,7 @@ fn read(
     to: Ptr,
 ) -> Result<Option<u32>, Fault> {
     call.memory.slice_mut(to, 4)?;
-    let stream = call.shared::<TcpStream>(stream.into())?;
+    let stream = socket::<TcpStream>(call, stream)?;
     // Looked at before anything is read: a slice that lies outside must not cost what has come.
     let mut places = SmallVec::<[(Ptr, u32); 4]>::new();
     let mut room = 0;
@@ -131,7 +133,7 @@ fn moved(call: &mut Call<'_, '_>, to: Ptr, ended: Ended<usize>) -> Result<u32, F
 }
 
 /// Gives the process a socket, and writes its handle.
-fn give<T>(call: &mut Call<'_, '_>, to: Ptr, socket: Arc<T>) -> Result<u32, Fault>
+fn give<T: Ranged>(call: &mut Call<'_, '_>, to: Ptr, socket: Arc<T>) -> Result<u32, Fault>
 where
     Arc<T>: Kind,
 {
@@ -140,12 +142,67 @@ where
 }
 
 /// The same, without writing.
-fn add<T>(call: &mut Call<'_, '_>, socket: Arc<T>) -> Result<u32, Fault>
+fn add<T: Ranged>(call: &mut Call<'_, '_>, socket: Arc<T>) -> Result<u32, Fault>
 where
     Arc<T>: Kind,
 {
     let id = call.add(socket)?;
-    u32::try_from(id).map_err(|_| Fault::new("the process has used up all numbers of handles"))
+    let handle = u32::try_from(id).ok().and_then(|id| id.checked_add(T::RANGE.start));
+    let used_up = || Fault::new("the process has used up all numbers of handles");
+    handle.filter(|handle| T::RANGE.contains(handle)).ok_or_else(used_up)
+}
+
+/// Sockets that have handles. Crate 0.2 drops handles without a word of what they are of, and writes
+/// to streams as to descriptors: so each kind has its own, apart from all others.
+pub(super) trait Ranged: Sized {
+    const RANGE: Range<u32>;
+}
+
+impl Ranged for Listener {
+    const RANGE: Range<u32> = 0x8000_0000..0xa000_0000;
+}
+
+impl Ranged for TcpStream {
+    const RANGE: Range<u32> = 0xa000_0000..u32::MAX;
+}
+
+/// The id of what has this handle.
+fn id_of<T: Ranged>(handle: u32) -> Result<u64, Fault>
+where
+    Arc<T>: Kind,
+{
+    let none = || {
+        Fault::new(format!("the process has no {} with number {handle}", <Arc<T> as Kind>::NAME))
+    };
+    if !T::RANGE.contains(&handle) {
+        return Err(none());
+    }
+    Ok(u64::from(handle - T::RANGE.start))
+}
+
+/// What has this handle.
+fn socket<T: Ranged>(call: &Call<'_, '_>, handle: u32) -> Result<Arc<T>, Fault>
+where
+    Arc<T>: Kind,
+{
+    call.shared::<T>(id_of::<T>(handle)?)
+}
+
+/// Gives a handle up; the last who does closes the socket.
+pub(super) fn give_up<T: Ranged>(call: &mut Call<'_, '_>, handle: u32) -> Result<(), Fault>
+where
+    Arc<T>: Kind,
+{
+    call.state.resources.remove::<Arc<T>>(id_of::<T>(handle)?).map(drop)
+}
+
+/// Another handle of the same socket.
+pub(super) fn another<T: Ranged>(call: &mut Call<'_, '_>, handle: u32) -> Result<u32, Fault>
+where
+    Arc<T>: Kind,
+{
+    let socket = socket::<T>(call, handle)?;
+    add(call, socket)
 }
 
 /// What a guest is told of a failure.

@@ -3,7 +3,7 @@
 
 use std::task::Poll;
 
-use super::{add, give, number};
+use super::{add, give, number, socket};
 use crate::api::networking::dns::{LookupError, NAME_BYTES_MAX, look_up};
 use crate::api::networking::poll;
 use crate::api::networking::tcp::listen;
@@ -33,7 +33,7 @@ host_functions! {
     /// A number for a stream that may stand in messages: who receives one in which it stands can have
     /// the stream by it. The process keeps its own.
     fn tcp_stream_serialize(call, stream: u32) -> Result<u64, Fault> {
-        let shared = call.shared::<TcpStream>(stream.into())?;
+        let shared = socket::<TcpStream>(call, stream)?;
         let max = call.state.config.resources_max;
         let node = call.state.node;
         let numbered = &mut call.state.seed.get_or_insert_default().numbered;
@@ -51,7 +51,7 @@ host_functions! {
             };
         // Handles are never used again: it is the same stream, unless it was closed.
         if let Some(handle) = handle
-            && call.shared::<TcpStream>(handle.into()).is_ok()
+            && socket::<TcpStream>(call, handle).is_ok()
         {
             return Ok(handle);
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::{add, give, number};
+use super::{add, give, give_up, number, socket};
 use crate::api::networking::tcp::{connect_to, listen};
 use crate::api::networking::{Ended, poll};
 use crate::api::seed::FOREVER;
@@ -45,23 +45,23 @@ host_functions! {
 
     /// Always 0: what was written is with the system already.
     fn tcp_flush(call, stream: u32) -> Result<u32, Fault> {
-        call.shared::<TcpStream>(stream.into()).map(|_| 0)
+        socket::<TcpStream>(call, stream).map(|_| 0)
     }
 
     /// Gives up a listener; the last who does closes it. Traps if it is unknown.
     fn close_tcp_listener(call, listener: u32) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<Listener>>(listener.into()).map(drop)
+        give_up::<Listener>(call, listener)
     }
 
     /// Gives up a stream; the last who does closes it. Traps if it is unknown.
     fn close_tcp_stream(call, stream: u32) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<TcpStream>>(stream.into()).map(drop)
+        give_up::<TcpStream>(call, stream)
     }
 
     /// Attaches a listener to the next message; the process keeps its own. Answers the place of the
     /// attachment.
     fn tcp_listener_serialize(call, listener: u32) -> Result<u32, Fault> {
-        let listener = call.shared::<Listener>(listener.into())?;
+        let listener = socket::<Listener>(call, listener)?;
         attach(call, Resource::TcpListener(listener))
     }
 
@@ -75,7 +75,7 @@ host_functions! {
 
     /// Attaches a stream to the next message; the process keeps its own.
     fn tcp_stream_serialize(call, stream: u32) -> Result<u32, Fault> {
-        let stream = call.shared::<TcpStream>(stream.into())?;
+        let stream = socket::<TcpStream>(call, stream)?;
         attach(call, Resource::TcpStream(stream))
     }
 
