@@ -34,6 +34,14 @@ const FRESH_RUNS: u32 = 61;
 /// children of a process that spawns in a loop one by one, as they are made.
 const FRESH_LEFT: usize = 4;
 
+/// So many of `ready` are told of only if they wait for long: the owner comes to a single one sooner than a
+/// sleeper gets up, and takes less time for it than the waking does. So a handful of processes that hand
+/// work to each other, as for one request of a server, stay on one worker.
+const READY_LEFT: usize = 1;
+/// For how many turns. By feel: more than a process that is overtaken by those woken after it waits for. A
+/// turn that takes long ends when others wait (`tick.rs`), and who has been interrupted is told of.
+const TURNS_UNTOLD: u32 = 4;
+
 /// The owner's side.
 pub(crate) struct Queues<T> {
     ready: Deque<T>,
@@ -44,8 +52,8 @@ pub(crate) struct Queues<T> {
     next_runs: Cell<u32>,
     fresh_runs: Cell<u32>,
     turn: Cell<u32>,
-    /// `take` has put something into a queue where others wait already.
-    displaced: Cell<bool>,
+    /// Turns until others are told of what waits in `ready`, if it still does; 0: they have been.
+    untold: Cell<u32>,
 }
 
 /// The others' side.
@@ -76,14 +84,20 @@ impl<T: Copy> Queues<T> {
             next_runs: Cell::new(0),
             fresh_runs: Cell::new(0),
             turn: Cell::new(0),
-            displaced: Cell::new(false),
+            untold: Cell::new(0),
         }
     }
 
-    /// What the last `take` owes.
+    /// After each `take`: whether others should be told of what waits.
     #[inline]
-    pub(crate) fn displaced(&self) -> Pushed {
-        if self.displaced.take() { Pushed::Visible } else { Pushed::Hidden }
+    pub(crate) fn must_tell(&self) -> bool {
+        match self.untold.get() {
+            0 => false,
+            turns => {
+                self.untold.set(turns - 1);
+                turns == 1 && !self.ready.is_empty()
+            }
+        }
     }
 
     pub(crate) fn thief(&self) -> Thief<T> {
@@ -106,7 +120,9 @@ impl<T: Copy> Queues<T> {
                 self.next_runs.set(runs);
                 return Some(item);
             }
-            self.displaced.set(!self.ready.is_empty());
+            if !self.ready.is_empty() {
+                self.untold.set(1);
+            }
             self.ready.push(item);
         }
         self.next_runs.set(0);
@@ -183,7 +199,11 @@ impl<T: Copy> Queues<T> {
     /// To the back.
     pub(crate) fn push_ready(&self, item: T) -> Pushed {
         self.ready.push(item);
-        Pushed::Visible
+        if self.ready.len() > READY_LEFT {
+            return Pushed::Visible;
+        }
+        self.untold.set(TURNS_UNTOLD);
+        Pushed::Hidden
     }
 
     /// One that wants to let others run. If there are no others, the owner takes it back at once:
@@ -240,7 +260,7 @@ mod tests {
     #[test]
     fn the_woken_come_first_then_the_newest_then_the_oldest_ready() {
         let (queues, injector) = (Queues::new(), Injector::new());
-        assert_eq!(queues.push_ready(1), Pushed::Visible);
+        assert_eq!(queues.push_ready(1), Pushed::Hidden);
         assert_eq!(queues.push_ready(2), Pushed::Visible);
         assert_eq!(queues.push_fresh(11), Pushed::Hidden);
         assert_eq!(queues.push_fresh(12), Pushed::Hidden);
@@ -267,7 +287,7 @@ mod tests {
     #[test]
     fn of_those_ready_from_outside_the_first_goes_ahead_and_stays_first() {
         let (queues, injector) = (Queues::new(), Injector::new());
-        assert_eq!(queues.push_ready(1), Pushed::Visible);
+        assert_eq!(queues.push_ready(1), Pushed::Hidden);
         assert_eq!(queues.push_soon(2), Pushed::Hidden);
         assert_eq!(queues.push_soon(3), Pushed::Visible);
         assert_eq!(drain(&queues, &injector), [2, 1, 3]);
@@ -318,10 +338,34 @@ mod tests {
         let mut told = false;
         for _ in 0..=NEXT_RUNS {
             let item = queues.take(&injector).expect("there are two");
-            told |= queues.displaced() == Pushed::Visible;
+            told |= queues.must_tell();
             let _ = queues.push_next(item);
         }
         assert!(told);
+    }
+
+    #[test]
+    fn one_that_waits_alone_is_told_of_after_some_turns_and_a_second_one_at_once() {
+        let (queues, injector) = (Queues::new(), Injector::new());
+        let hand_over = || {
+            let _ = queues.push_next(2);
+            assert_eq!(queues.take(&injector), Some(2));
+            queues.must_tell()
+        };
+        assert!(!hand_over());
+        assert_eq!(queues.push_ready(1), Pushed::Hidden);
+        let told: Vec<bool> = (0..=TURNS_UNTOLD).map(|_| hand_over()).collect();
+        assert_eq!(told.iter().position(|told| *told), Some(TURNS_UNTOLD as usize - 1));
+        assert_eq!(told.iter().filter(|told| **told).count(), 1);
+        assert_eq!(queues.push_ready(3), Pushed::Visible);
+    }
+
+    #[test]
+    fn one_whom_the_owner_comes_to_is_told_nobody_of() {
+        let (queues, injector) = (Queues::new(), Injector::new());
+        let _ = queues.push_ready(1);
+        assert_eq!(drain(&queues, &injector), [1]);
+        assert!((0..=TURNS_UNTOLD).all(|_| !queues.must_tell()));
     }
 
     #[test]

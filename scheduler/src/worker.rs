@@ -132,7 +132,9 @@ impl<P: Program> Core<P> {
                     self.glance();
                 }
                 let taken = self.queues.take(&self.shared().injector);
-                self.tell(self.queues.displaced());
+                if self.queues.must_tell() {
+                    self.tell(Pushed::Visible);
+                }
                 match taken {
                     Some(slot) => {
                         if self.keeper_wanted.take() && self.shared().timers.want_keeper() {
