@@ -140,19 +140,10 @@ fn a_request_looks_only_at_what_comes_after_it() {
     }
 }
 
-#[test]
-fn a_message_comes_though_its_sender_computes_for_ever() {
-    // Other workers have nothing to do, and fall asleep before there is a timer.
-    let items = "(func (export \"receiver\") (call $say (call $recv)))";
-    let body = format!(
-        "(local.set $n {})
-         (call $sleep (i64.const 50))
-         (call $number (i64.const 0) (i64.const 7))
-         (drop (call $send_after (local.get $n) (i64.const 10)))
-         (call $for_ever)",
-        spawn("receiver")
-    );
-    let module = Module::wat(&guest(items, &body));
+/// The guest says 7 and computes for ever.
+#[track_caller]
+fn says_seven_while_it_computes(guest: &str) {
+    let module = Module::wat(guest);
     for workers in ["1", "2", "4"] {
         let mut command = lunatic();
         command.args(["run", "--workers", workers]).arg(module.path());
@@ -161,4 +152,33 @@ fn a_message_comes_though_its_sender_computes_for_ever() {
         running.signal(libc::SIGINT);
         running.finish().expect(130);
     }
+}
+
+#[test]
+fn a_message_comes_though_its_sender_computes_for_ever() {
+    // Other workers have nothing to do, and fall asleep before there is a timer.
+    let items = "(func (export \"receiver\") (call $say (call $recv)))";
+    for delay in [10, 150] {
+        let body = format!(
+            "(local.set $n {})
+             (call $sleep (i64.const 50))
+             (call $number (i64.const 0) (i64.const 7))
+             (drop (call $send_after (local.get $n) (i64.const {delay})))
+             (call $for_ever)",
+            spawn("receiver")
+        );
+        says_seven_while_it_computes(&guest(items, &body));
+    }
+}
+
+#[test]
+fn who_sleeps_for_long_gets_up_though_another_computes_for_ever() {
+    // Its timer is far away when the other begins, and is nobody's who sleeps.
+    let items =
+        "(func (export \"sleeper\") (call $sleep (i64.const 150)) (call $say (i64.const 7)))";
+    let body = format!(
+        "(call $sleep (i64.const 50)) (drop {}) (call $sleep (i64.const 1)) (call $for_ever)",
+        spawn("sleeper")
+    );
+    says_seven_while_it_computes(&guest(items, &body));
 }

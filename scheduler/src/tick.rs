@@ -219,7 +219,9 @@ impl<P: Program> Shared<P> {
         let due = self.deadline() <= now;
         let asked = tick.alarm.take_request();
         if due || outside || asked {
-            let made_room = self.interrupt_one(tick);
+            // A sleeper that does not know of the timer fires it, and takes nobody's time.
+            let risen = due && self.idle.notify();
+            let made_room = !risen && self.interrupt_one(tick);
             let owed = due || asked && !self.injector.is_empty();
             if owed && !made_room {
                 found = Found::Grace;

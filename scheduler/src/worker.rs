@@ -46,6 +46,9 @@ use std::{
 /// Parks between two looks at the clock while timers are pending (yields look each time). By feel:
 /// slices that end in a park are short.
 const PARKS_PER_CLOCK: u32 = 4;
+/// In nanoseconds: a timer that is so far away needs no sleeper that gets up for it. By feel: some looks of the
+/// tick thread.
+const FAR: u64 = 10_000_000;
 /// Rounds over all queues before a searcher sleeps, and pauses between them. By feel: some
 /// microseconds, about the price of the sleep and the wake-up it may save.
 const SEARCH_ROUNDS: u32 = 16;
@@ -394,8 +397,21 @@ impl<P: Program> Core<P> {
                 }
             }
         }
-        let keepers = self.shared().workers() > 1 || self.shared().tick.is_some();
-        self.keeper_wanted.set(keepers && timers.want_keeper());
+        self.keeper_wanted.set(timers.want_keeper() && self.keeper_must_rise(now));
+    }
+
+    /// Whether somebody must get up to mind the earliest timer. The tick thread minds one that is far away, if
+    /// there is one: most are cancelled or have company before, as those of requests that may take long.
+    fn keeper_must_rise(&self, now: u64) -> bool {
+        let shared = self.shared();
+        match &shared.tick {
+            Some(tick) if shared.timers.earliest() > now + FAR => {
+                tick.mind(shared.timers.earliest());
+                false
+            }
+            Some(_) => true,
+            None => shared.workers() > 1,
+        }
     }
 
     /// The room that a delayed message has found; `None`: it should try again.
