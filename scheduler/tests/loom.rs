@@ -5,9 +5,16 @@
 //! ships; only `sync.rs` and `channel/queue.rs` differ under `--cfg loom`. Each model is named for
 //! the behaviour at risk. Run: `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test --release
 //! -p lunatic-scheduler --test loom`.
-#![cfg(loom)]
+//!
+//! With `--cfg real_threads` instead they run on threads of the system, over and over, with what ships in
+//! place of the twins, for ThreadSanitizer: `cargo xtask sanitize`.
+#![cfg(any(loom, real_threads))]
 // Whole files, of which models use a part.
 #![allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
+
+#[cfg(real_threads)]
+#[path = "support/threads.rs"]
+mod loom;
 
 #[path = "../src/alarm.rs"]
 mod alarm;
@@ -54,6 +61,16 @@ use pid::Pid;
 use quota::{MailboxLimit, Queue, Quota, Room};
 use state::{Rest, Signal, Start, State};
 
+/// How often a model runs on real threads. By feel: a minute for all of them.
+#[cfg(real_threads)]
+const REPETITIONS: u32 = 2_000;
+
+#[cfg(real_threads)]
+fn model(f: impl Fn() + Send + Sync + 'static) {
+    (0..REPETITIONS).for_each(|_| f());
+}
+
+#[cfg(loom)]
 fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(2);

@@ -13,6 +13,7 @@ mod bench;
 mod demo;
 mod examples;
 mod guests;
+mod sanitize;
 mod soak;
 mod test;
 mod tidy;
@@ -84,6 +85,11 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Run the scheduler's unit tests and loom models, on real threads, under ThreadSanitizer
+    ///
+    /// Needs a nightly toolchain with the source of the standard library, which is compiled along:
+    /// `rustup toolchain install nightly --profile minimal --component rust-src`.
+    Sanitize,
     /// Run the benchmarks beside the peers: their published figures, or the peers themselves
     ///
     /// Rows: those of benches/processes/rows.rs, `scaling` (1, 2, 4 and 8 workers) and `kernels` (what yield points
@@ -124,6 +130,7 @@ fn run(command: Command) -> Result<()> {
             let time = Duration::from_secs(seconds.unwrap_or(minutes * 60));
             soak::Soak { time, workers, seed }.build_and_run()
         }
+        Command::Sanitize => sanitize::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Toolchain => {
