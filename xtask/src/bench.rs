@@ -9,11 +9,17 @@ use std::path::{self, PathBuf};
 /// The compiled guests among the rows.
 const GUESTS: [&str; 3] = ["bench_live", "bench_pingpong", "bench_spawn"];
 
-/// The programs of benches/peers/kernels/guests.
+const KERNEL_WORKSPACE: &str = "benches/peers/kernels/guests";
+/// Programs there.
 const KERNEL_GUESTS: [&str; 4] = ["kernel_sha256", "kernel_lz4", "kernel_json", "kernel_regex"];
+
+/// A large program there.
+const LARGE_GUEST: &str = "kernel_toolbox";
 
 /// The bench target that measures compiled code and has no rows.
 const KERNELS: &str = "kernels";
+/// The one that measures the compiler.
+const COMPILE: &str = "compile";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -34,8 +40,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let is_kernels = |row: &&String| *row == KERNELS;
-    let rows: Vec<&String> = arguments.rows.iter().filter(|row| !is_kernels(row)).collect();
+    let is_target = |row: &&String| [KERNELS, COMPILE].contains(&row.as_str());
+    let rows: Vec<&String> = arguments.rows.iter().filter(|row| !is_target(row)).collect();
     let all = arguments.rows.is_empty();
     if all || !rows.is_empty() {
         match toolchain::find() {
@@ -46,7 +52,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         bench("processes", &arguments.for_processes(&rows)?)?;
     }
-    if all || arguments.rows.iter().any(|row| is_kernels(&row)) {
+    if all || arguments.rows.iter().any(|row| row == COMPILE) {
+        match toolchain::find() {
+            Ok(toolchain) => {
+                let program = guests::build_from(&toolchain, KERNEL_WORKSPACE, &[LARGE_GUEST])?;
+                bench(COMPILE, &program.into_iter().map(OsString::from).collect::<Vec<_>>())?;
+            }
+            Err(error) => eprintln!("no program for {COMPILE}: {error:#}"),
+        }
+    }
+    if all || arguments.rows.iter().any(|row| row == KERNELS) {
         bench(KERNELS, &[])?;
         if arguments.peers {
             kernels_beside_peers()?;
@@ -61,8 +76,7 @@ fn kernels_beside_peers() -> Result<()> {
     let mut modules = vec![repository::root().join("benches/kernels.wat")];
     match toolchain::find() {
         Ok(toolchain) => {
-            let workspace = "benches/peers/kernels/guests";
-            modules.extend(guests::build_from(&toolchain, workspace, &KERNEL_GUESTS)?);
+            modules.extend(guests::build_from(&toolchain, KERNEL_WORKSPACE, &KERNEL_GUESTS)?);
         }
         Err(error) => eprintln!("the kernels that are crates will be missing: {error:#}"),
     }
