@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::thread;
 
 use support::{Output, program, run_wat_with, spawn, spawn_with, times};
 
@@ -32,6 +33,8 @@ const IMPORTS: &str = r#"(module
     (func $udp_bind (param i32 i32 i32 i32 i32 i32) (result i32)))
   (import "lunatic::networking" "udp_send_to"
     (func $udp_send_to (param i64 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "lunatic::networking" "udp_receive"
+    (func $udp_receive (param i64 i32 i32 i32) (result i32)))
   (import "lunatic::networking" "resolve" (func $resolve (param i32 i32 i64 i32) (result i32)))
   (import "lunatic::networking" "resolve_next"
     (func $resolve_next (param i64 i32 i32 i32 i32 i32) (result i32)))
@@ -188,6 +191,37 @@ fn sockets_listen_where_they_may() {
             && output.stdout.contains("may not connect to 127.0.0.1:53"),
         "{output:#?}"
     );
+}
+
+#[test]
+fn a_client_hears_from_those_only_to_whom_it_may_talk() {
+    let friend = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = friend.local_addr().expect("known").port();
+    let body = format!(
+        "(call $try (call $udp_bind {0} (i32.const 288)))
+         (local.set $i (i64.load (i32.const 288)))
+         (call $try (call $udp_send_to (local.get $i) (i32.const 8192) (i32.const 1) {1}
+           (i32.const 288)))
+         (call $try (call $udp_receive (local.get $i) (i32.const 4096) (i32.const 64) (i32.const 288)))
+         (call $put (i32.const 4096) (i32.wrap_i64 (i64.load (i32.const 288))))",
+        address(&LOCALHOST, 0),
+        address(&LOCALHOST, port)
+    );
+    let heard = |option: &str| {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (_, guest) = friend.recv_from(&mut [0; 8]).expect("the guest sends first");
+                let stranger = UdpSocket::bind("127.0.0.1:0").expect("a port");
+                for _ in 0..100 {
+                    stranger.send_to(b"stranger\n", guest).expect("sent");
+                }
+                friend.send_to(b"friend\n", guest).expect("sent");
+            });
+            run(&[option], &data(&LOCALHOST), &body).expect_quiet_success().stdout
+        })
+    };
+    assert_eq!(heard(&format!("--allow-net=connect:127.0.0.1:{port}")), "0\n0\n0\nfriend\n");
+    assert_eq!(heard("--allow-net"), "0\n0\n0\nstranger\n");
 }
 
 #[test]

@@ -842,7 +842,8 @@ uint64_t lunatic_networking_get_tls_write_timeout(uint64_t stream_id);
 /* UDP. A datagram that is longer than the buffer for it is cut off there. */
 
 /* Makes a socket that receives at an address; port 0 lets the system choose one. 0: the socket's id
- * is at `id_u64_ptr`. 1: an error id is. */
+ * is at `id_u64_ptr`. 1: an error id is. If the process may connect, and not listen there, datagrams
+ * reach it from those only to whom it may send. */
 LUNATIC_IMPORT("lunatic::networking", "udp_bind")
 uint32_t lunatic_networking_udp_bind(uint32_t addr_type, const uint8_t *addr_u8_ptr, uint32_t port,
     uint32_t flow_info, uint32_t scope_id, uint64_t *id_u64_ptr);

@@ -47,10 +47,7 @@ impl ProcessState {
     /// Before a connection to this address, or a datagram. The address is what the system will be
     /// given, as the very last thing before.
     pub(crate) fn may_connect(&mut self, to: SocketAddr) -> Result<(), Denied> {
-        let rules = &self.config.network;
-        let by_name =
-            || self.rights.resolved.as_ref().is_some_and(|all| all.may_connect(rules, to));
-        if rules.may_connect(to) || by_name() {
+        if self.connects(to) {
             return Ok(());
         }
         Err(self.denied(format!(
@@ -59,11 +56,17 @@ impl ProcessState {
         )))
     }
 
+    /// Whether the process may talk to this address. A socket for datagrams that does not listen hears
+    /// from nobody else.
+    pub(crate) fn connects(&self, to: SocketAddr) -> bool {
+        let rules = &self.config.network;
+        rules.may_connect(to)
+            || self.rights.resolved.as_ref().is_some_and(|all| all.may_connect(rules, to))
+    }
+
     /// Before a socket listens at this address.
     pub(crate) fn may_listen(&mut self, at: SocketAddr) -> Result<(), Denied> {
-        let rules = &self.config.network;
-        let by_name = || self.rights.resolved.as_ref().is_some_and(|all| all.may_listen(rules, at));
-        if rules.may_listen(at) || by_name() {
+        if self.listens(at) {
             return Ok(());
         }
         Err(self.denied(format!(
@@ -71,8 +74,16 @@ impl ProcessState {
         )))
     }
 
+    /// Whether the process may be reached at this address by whomever.
+    pub(crate) fn listens(&self, at: SocketAddr) -> bool {
+        let rules = &self.config.network;
+        rules.may_listen(at)
+            || self.rights.resolved.as_ref().is_some_and(|all| all.may_listen(rules, at))
+    }
+
     /// Before a socket for datagrams is bound to this address. One whose port the system chooses is
-    /// what a client has: it needs the right to connect somewhere, and each datagram is checked.
+    /// what a client has: it needs the right to connect somewhere, and each datagram is checked, those
+    /// that arrive, too.
     pub(crate) fn may_bind_datagrams(&mut self, at: SocketAddr) -> Result<(), Denied> {
         if at.port() == 0 && self.config.network.may_connect_somewhere() {
             return Ok(());

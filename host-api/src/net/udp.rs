@@ -15,13 +15,15 @@ use crate::ready::{Source, Tried};
 pub(crate) struct UdpSocket {
     socket: StdUdpSocket,
     pub(crate) source: Arc<Source>,
+    /// It was bound by one who may be reached there by whomever.
+    pub(crate) listens: bool,
 }
 
 impl UdpSocket {
-    pub(crate) fn bind(at: SocketAddr) -> std::io::Result<Self> {
+    pub(crate) fn bind(at: SocketAddr, listens: bool) -> std::io::Result<Self> {
         let socket = StdUdpSocket::bind(at)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, source: Arc::default() })
+        Ok(Self { socket, source: Arc::default(), listens })
     }
 
     /// From now on it hears of nobody else, and need not be told where to send.

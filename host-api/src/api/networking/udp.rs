@@ -1,5 +1,6 @@
 //! UDP: datagrams.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -16,7 +17,8 @@ host_functions! {
     pub(crate) MODULE: "lunatic::networking";
 
     /// Makes a socket that receives at an address; port 0 lets the system choose one. 0: the socket's id
-    /// is at `id_u64_ptr`. 1: an error id is.
+    /// is at `id_u64_ptr`. 1: an error id is. If the process may connect, and not listen there, datagrams
+    /// reach it from those only to whom it may send.
     fn udp_bind(
         call, addr_type: u32, addr_u8_ptr: In<u8>, port: u32, flow_info: u32, scope_id: u32,
         id_u64_ptr: Out<u64>,
@@ -150,7 +152,7 @@ fn bind(call: &mut Call<'_, '_>, at: AddressAt, to: Ptr) -> Result<u32, Fault> {
         return call.failed(to, Failure::refused(format!("{}: {refused}", tried())));
     }
     call.state.charge(SYSTEM_CALL);
-    match UdpSocket::bind(address) {
+    match UdpSocket::bind(address, call.state.listens(address)) {
         Ok(socket) => {
             let id = call.add(Arc::new(socket))?;
             call.done(to, id)
@@ -191,16 +193,28 @@ fn receive(
     let ended = call.until_done(timeout, place, Interest::Read, |call| {
         with_scratch(|scratch| {
             let scratch = &mut scratch[..room(len)];
-            let tried = socket.receive(scratch);
-            if let Ok(Tried::Done((bytes, _))) = tried {
-                call.memory.write(buffer, &scratch[..bytes])?;
-            }
-            Ok(tried.map_err(Into::into))
+            Ok(match socket.receive(scratch) {
+                Ok(Tried::Done((bytes, from))) => {
+                    let heard = hears(call, &socket, from);
+                    if heard {
+                        call.memory.write(buffer, &scratch[..bytes])?;
+                    }
+                    Ok(Tried::Done(heard.then_some((bytes, from))))
+                }
+                Ok(Tried::NotYet(seen)) => Ok(Tried::NotYet(seen)),
+                Err(error) => Err(error.into()),
+            })
         })
     })?;
     let Some(ended) = ended else { return Ok(None) };
     let answer = match ended {
-        Ended::Done((bytes, from)) => {
+        Ended::Done(None) if call.timed_out(timeout) => TIMEOUT,
+        Ended::Done(None) => {
+            // There may be many of those: others have a turn before the next one.
+            call.worker.wake(call.state.pid());
+            return Ok(None);
+        }
+        Ended::Done(Some((bytes, from))) => {
             if let Some(sender) = sender {
                 let id = call.add(Addresses::new([from]))?;
                 call.memory.write_u64(sender, id)?;
@@ -213,6 +227,12 @@ fn receive(
         Ended::TimedOut => TIMEOUT,
     };
     Ok(Some(answer))
+}
+
+/// Whether a datagram from this address is for the process: if its socket listens, or is connected (the
+/// system then drops all others), or the process may talk to that address.
+fn hears(call: &Call<'_, '_>, socket: &UdpSocket, from: SocketAddr) -> bool {
+    socket.listens || call.state.connects(from) || matches!(socket.peer(), Ok(Some(_)))
 }
 
 fn send(
