@@ -400,6 +400,9 @@ fn a_storm_of_failures_is_told_in_a_few_lines() {
         let output = output.expect(0).says(&["further failures are shown with -v"]);
         assert_eq!(output.stderr.matches("unreachable code reached").count(), 20, "{output:#?}");
     });
+    let output = run_wat_with(&["-v"], &program(child, &body)).expect(0);
+    assert_eq!(output.stderr.matches("unreachable code reached").count(), 1000, "{output:#?}");
+    assert!(!output.stderr.contains("further failures"), "{output:#?}");
 }
 
 #[test]

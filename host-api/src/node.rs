@@ -492,11 +492,12 @@ impl NodeInner {
             let frames: String =
                 reason.frames().iter().take(8).map(|frame| format!("\n    at {frame}")).collect();
             tracing::warn!("process {pid} {reason}{frames}");
-        } else if number == REPORTS_MAX {
-            tracing::warn!("more processes failed; further failures are shown with -v only");
-        } else {
-            tracing::info!("process {pid} {reason}");
+            return;
         }
+        if number == REPORTS_MAX && !tracing::enabled!(tracing::Level::INFO) {
+            tracing::warn!("more processes failed; further failures are shown with -v only");
+        }
+        tracing::info!("process {pid} {reason}");
     }
 }
 
