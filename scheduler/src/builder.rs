@@ -129,7 +129,7 @@ impl Builder {
 
     /// Processes that may live at once. The runtime has somewhat more slots, as each worker keeps
     /// some free ones to itself; where address space is scarce, less (see
-    /// [`Runtime::processes_max`]). Default 1,100,000.
+    /// [`Runtime::processes_max`](crate::Runtime::processes_max)). Default 1,100,000.
     pub fn processes_max(mut self, processes: usize) -> Self {
         self.processes_max = processes;
         self
