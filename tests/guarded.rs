@@ -210,8 +210,7 @@ fn many_memories_grow_at_once_and_stay_apart() {
             let options = ["-v", "--memory", kind, "--workers", workers];
             let output = run_wat_with(&options, &text).prints(&[1]);
             let deaths = output.stderr.matches("out of bounds memory access").count();
-            // Of 100; the report of one is the word that there are too many.
-            assert_eq!(deaths, 99, "{kind}, {workers} workers\n{output:#?}");
+            assert_eq!(deaths, 100, "{kind}, {workers} workers\n{output:#?}");
             assert!(!output.stderr.contains("unreachable"), "{output:#?}");
         }
     }
