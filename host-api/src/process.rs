@@ -9,51 +9,43 @@
 //! **Who may touch a [`ProcessState`]**: the fiber's body for the few words it copies out; otherwise
 //! the closure of `Process::on_worker`, which the scheduler runs while the fiber stands still.
 
+mod entry;
+mod hooks;
+mod start;
+mod wait;
+
 use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use lunatic_engine::preempt::{PreemptHooks, RunningFiber};
-use lunatic_engine::text::shown;
 use lunatic_engine::{
-    BoundCall, Callable, ExportedFunction, Form, Frame, FunctionType, Hooks, Image, Instance,
-    Limits, Prepared, RawBacktrace, RawValue, TrapCode, Type, VmCtx, exit_backtrace, signals,
+    BoundCall, Callable, Frame, FunctionType, Instance, RawBacktrace, RawValue, VmCtx, signals,
 };
-use lunatic_scheduler::channel::{Channel, Wait as ChannelWait, Waiting};
-use lunatic_scheduler::{
-    Bounds, End, Handle, Pid, Process, Program, Settled, TimerId, WhenFull, Worker, current_fiber,
-    note_interruption,
-};
-use smallvec::SmallVec;
+use lunatic_scheduler::{End, Pid, Process, Program, Settled, WhenFull, Worker};
 
-use crate::account::{self, Account, Place};
+use crate::account::Account;
 use crate::api::channel::ChannelTable;
 use crate::api::error::ErrorTable;
 use crate::api::seed::state::Seed;
 use crate::api::wasi::WasiState;
-use crate::bind::{Call, ShortCalls};
-use crate::config::{ConfigRef, Overflow, STACK_BYTES_MAX};
+use crate::bind::ShortCalls;
+use crate::config::{ConfigRef, Overflow};
 use crate::exit::{ExitReason, Shortage};
-use crate::footprint;
 use crate::forms::ModuleRef;
 use crate::held::RESOURCE_BYTES;
 use crate::kept::Kept;
 use crate::message::{Mail, Message};
-use crate::node::{NodeInner, RunError};
-use crate::reentry::{Away, resume_if_caught};
-use crate::registry::Vacancy;
+use crate::node::NodeInner;
+use crate::reentry::Away;
 use crate::resources::Resources;
 use crate::rights::RightsState;
 use crate::stats::Own;
-use crate::ties::{Book, ChildTags, News};
+use crate::ties::{Book, News};
 
-/// Blocks up to this size lie in the process's slot, beside its stack.
-const BLOCK_IN_SLOT_BYTES_MAX: usize = 16 * 1024;
-
-/// Bytes of a function's name that are looked at to show it.
-const NAME_SHOWN_BYTES: usize = 2048;
+pub(crate) use entry::{Entry, Params};
+pub(crate) use hooks::{PREEMPT_HOOKS, make_way, raise, settle_account};
+pub(crate) use start::Start;
+use wait::Wait;
 
 /// Channels, and other resources, that a process which has ended gives up in one go. By feel: some
 /// tenths of a millisecond.
@@ -90,250 +82,6 @@ pub(crate) struct ProcessState {
     pub(crate) away: Away,
     pub(crate) module: ModuleRef,
     pub(crate) node: Kept<Arc<NodeInner>>,
-}
-
-/// What the body calls: an exported function, with its arguments.
-pub(crate) struct Entry {
-    /// `None`: there is no such function, or it has another type; the process ends at once.
-    function: Option<Callable>,
-    /// Room for arguments and results.
-    values: usize,
-    params: Params,
-    error: Option<Box<str>>,
-}
-
-/// Arguments; few need no allocation.
-pub(crate) type Params = SmallVec<[RawValue; 3]>;
-
-impl Entry {
-    /// `types` are those of the parameters.
-    pub(crate) fn new(
-        image: &Image,
-        name: &[u8],
-        types: impl ExactSizeIterator<Item = Type> + Clone,
-        params: Params,
-    ) -> Self {
-        match image.exported(name) {
-            Some(exported) if exported.params.iter().copied().eq(types.clone()) => Self {
-                function: Some(exported.callable),
-                values: exported.values,
-                params,
-                error: None,
-            },
-            other => Self::unusable(name, other, types.collect()),
-        }
-    }
-
-    /// The same for a function that the image's first table holds at this place.
-    pub(crate) fn from_table(
-        image: &Image,
-        place: u32,
-        types: impl ExactSizeIterator<Item = Type> + Clone,
-        params: Params,
-    ) -> Self {
-        let function = image.table_function(place);
-        match function {
-            Some(found) if found.ty.params().iter().copied().eq(types.clone()) => Self {
-                function: Some(found.callable),
-                values: found.ty.params().len().max(found.ty.results().len()),
-                params,
-                error: None,
-            },
-            other => {
-                let given: Vec<Type> = types.collect();
-                let error = match other {
-                    None => format!("the module's table holds no function at {place}"),
-                    Some(found) => format!(
-                        "the function at {place} of the table takes {:?}, it was given {given:?}",
-                        found.ty.params()
-                    ),
-                };
-                Self { function: None, values: 0, params: Params::new(), error: Some(error.into()) }
-            }
-        }
-    }
-
-    #[cold]
-    fn unusable(name: &[u8], exported: Option<&ExportedFunction>, given: Vec<Type>) -> Self {
-        // More is not shown; nor need it be copied.
-        let name = shown(&String::from_utf8_lossy(&name[..name.len().min(NAME_SHOWN_BYTES)]));
-        let error = match exported {
-            None => format!("the module exports no function \"{name}\""),
-            Some(exported) => format!(
-                "the exported function \"{name}\" takes {:?}, it was given {given:?}",
-                exported.params
-            ),
-        };
-        Self { function: None, values: 0, params: Params::new(), error: Some(error.into()) }
-    }
-}
-
-/// What a process waits for: one host call at a time, so one of each.
-#[derive(Default)]
-pub(crate) struct Wait {
-    pub(crate) deadline: Option<Instant>,
-    timer: Option<TimerId>,
-    pub(crate) channel: Option<(Channel<Mail>, Waiting)>,
-    /// The mailbox has been searched from its beginning.
-    pub(crate) searched: bool,
-    /// The process only wants to let others run.
-    pub(crate) yields: bool,
-    /// It queues for room in this process's mailbox.
-    pub(crate) sends_to: Option<Pid>,
-    /// So many bytes of a long message have been copied.
-    pub(crate) copied: usize,
-    /// It has been added to those that wait for this form of a module.
-    pub(crate) form_asked: Option<Form>,
-    /// It has tried to use a database so often, which another connection had locked.
-    pub(crate) sql_tries: u32,
-    /// So many bytes of SQL have been run.
-    pub(crate) sql_done: usize,
-}
-
-impl Wait {
-    /// Forgets everything; other processes get the wake-ups that were meant for this one.
-    fn clear(&mut self, worker: &Worker<'_, ProcessState>, me: Pid) {
-        if let Some(to) = self.sends_to.take() {
-            worker.leave_queue(to, me);
-        }
-        if let Some(timer) = self.timer.take() {
-            worker.cancel_timer(timer);
-        }
-        if let Some((channel, mut waiting)) = self.channel.take() {
-            channel.unregister(worker, &mut waiting);
-        }
-        *self = Self::default();
-    }
-}
-
-/// A process that is to be made.
-pub(crate) struct Start<'a> {
-    pub(crate) node: Kept<Arc<NodeInner>>,
-    pub(crate) module: ModuleRef,
-    /// One of the module's forms.
-    pub(crate) image: Kept<Image>,
-    pub(crate) config: ConfigRef,
-    pub(crate) entry: Entry,
-    /// Taken when the process is made, left where it is when it cannot be.
-    pub(crate) first_message: Option<&'a mut Option<Mail>>,
-    /// How it is tied to the process that spawns it.
-    pub(crate) tie: Option<(Pid, ChildTags)>,
-    /// Its place among its parent's children, if they are counted.
-    pub(crate) place: Option<Place>,
-    /// What a process of the seed era is born with. Taken as the first message is.
-    pub(crate) seed: Option<&'a mut Option<Box<Seed>>>,
-    pub(crate) is_main: bool,
-}
-
-/// A process that is to be made, with its memory.
-pub(crate) struct Ready<'a> {
-    start: Start<'a>,
-    prepared: Prepared<'a>,
-}
-
-impl<'a> Start<'a> {
-    /// Makes the process from a worker.
-    pub(crate) fn on_worker(self, worker: &Worker<'_, ProcessState>) -> Result<Pid, RunError> {
-        self.ready()?.spawn(worker, None)
-    }
-
-    /// Does what may take its time.
-    pub(crate) fn ready(self) -> Result<Ready<'a>, RunError> {
-        Ok(Ready { prepared: self.prepare()?, start: self })
-    }
-
-    /// Makes the process from a thread that is no worker.
-    pub(crate) fn by_handle(self, handle: &Handle<ProcessState>) -> Result<Pid, RunError> {
-        let prepared = self.prepare()?;
-        let extra = prepared.block_bytes();
-        let bounds = self.config.bounds();
-        let stack_bytes = bounds.stack_bytes.or(Some(STACK_BYTES_MAX));
-        Ok(handle.spawn_bounded(extra, Bounds { stack_bytes, ..bounds }, |_, me, block| {
-            self.state(prepared, me, block)
-        })?)
-    }
-
-    #[inline]
-    fn prepare(&self) -> Result<Prepared<'a>, RunError> {
-        let fuel = i64::try_from(account::reductions(self.config.fuel_max)).unwrap_or(i64::MAX);
-        let slice = self.node.slice.min(fuel);
-        let limits = Limits { memory_bytes_max: self.config.memory_bytes_max, slice };
-        Ok(Prepared::new(
-            self.image.get(),
-            &self.node.get().memory,
-            limits,
-            BLOCK_IN_SLOT_BYTES_MAX,
-        )?)
-    }
-
-    fn state(
-        self,
-        prepared: Prepared<'_>,
-        me: Process<ProcessState>,
-        block: NonNull<u8>,
-    ) -> ProcessState {
-        // SAFETY: the block is the process's own part of its slot until `ended` has dropped the
-        // state, which holds the image's module; the node keeps the pool; the hooks below take the
-        // state's address as their
-        // owner.
-        let instance = unsafe { prepared.place(block, me.program().cast(), &HOOKS) };
-        let (base, bytes) = instance.memory();
-        me.tell_memory(base as usize, bytes);
-        ProcessState {
-            entry: self.entry,
-            instance,
-            me,
-            short_calls: ShortCalls::on(&me.stack()),
-            exit: None,
-            news: None,
-            is_main: self.is_main,
-            scratch: None,
-            first_message: self.first_message.and_then(Option::take),
-            channels: ChannelTable::default(),
-            errors: ErrorTable::default(),
-            resources: Resources::default(),
-            seed: self.seed.and_then(Option::take),
-            rights: RightsState::default(),
-            account: Account::new(&self.config, self.place),
-            wait: Wait::default(),
-            wasi: WasiState::default(),
-            config: self.config,
-            away: Away::default(),
-            module: self.module,
-            node: self.node,
-        }
-    }
-}
-
-impl Ready<'_> {
-    /// Makes the process. Its links and its name are there before it can run, and if it cannot be
-    /// made, there are none.
-    #[inline]
-    pub(crate) fn spawn(
-        self,
-        worker: &Worker<'_, ProcessState>,
-        name: Option<&Vacancy<'_>>,
-    ) -> Result<Pid, RunError> {
-        let Self { start, prepared } = self;
-        let extra = prepared.block_bytes();
-        let bounds = start.config.bounds();
-        if start.tie.is_none() && name.is_none() {
-            return Ok(worker
-                .spawn_bounded(extra, bounds, |_, me, block| start.state(prepared, me, block))?);
-        }
-        let bounds = Bounds { watched: true, ..bounds };
-        Ok(worker.spawn_bounded(extra, bounds, |pid, me, block| {
-            let (node, tie) = (start.node, start.tie);
-            let state = start.state(prepared, me, block);
-            if let Some((parent, tags)) = tie {
-                node.get().ties.tie_child(worker, parent, pid, tags);
-            }
-            if let Some(name) = name {
-                node.get().ties.add_name_of_new(pid, name.name());
-            }
-            state
-        })?)
-    }
 }
 
 // SAFETY: `run` keeps nothing on its stack across a suspension but plain words and `params`' copies
@@ -626,173 +374,6 @@ impl ProcessState {
             },
             End::Shutdown => ExitReason::Shutdown,
             End::Panicked(message) => ExitReason::HostBug { message },
-        }
-    }
-}
-
-/// Between two slices of a process that has an account: it ends here if it has no fuel left.
-#[cold]
-pub(crate) fn settle_account(process: Process<ProcessState>) {
-    if process.on_worker(|_, state| state.settle_account()).is_break() {
-        process.exit();
-    }
-}
-
-static HOOKS: Hooks = Hooks { raise, yield_now, on_host_stack };
-
-/// # Safety
-/// As [`Hooks::raise`]; the owner is a running process's state.
-pub(crate) unsafe fn raise(owner: *mut (), vmctx: VmCtx, code: TrapCode) -> ! {
-    // SAFETY: forwards the caller's promise.
-    let process = unsafe { ProcessState::handle_of(owner) };
-    // SAFETY: a builtin raises when it owns nothing.
-    unsafe { resume_if_caught(process) };
-    process.on_worker(|_, state| {
-        // SAFETY: the process is inside a builtin, on this stack.
-        let backtrace = unsafe { exit_backtrace(vmctx, &process.stack()) };
-        let frames = state.frames(&backtrace);
-        state.end(ExitReason::of_trap(code, frames, process.stack().len()));
-    });
-    process.exit()
-}
-
-/// # Safety
-/// As [`Hooks::yield_now`]; the owner is a running process's state.
-unsafe fn yield_now(owner: *mut ()) {
-    // SAFETY: forwards the caller's promise.
-    let process = unsafe { ProcessState::handle_of(owner) };
-    // SAFETY: the state is alive and, while its fiber runs, nobody else's; one word is read.
-    if unsafe { (*owner.cast::<ProcessState>()).wasi.holds_output() } {
-        process.on_worker(|_, state| state.flush_old_lines());
-    }
-    // SAFETY: as above.
-    if unsafe { (*owner.cast::<ProcessState>()).account.is_kept() } {
-        settle_account(process);
-    }
-    process.preempt();
-}
-
-/// What the handler of preemption asks.
-pub(crate) static PREEMPT_HOOKS: PreemptHooks =
-    PreemptHooks { fiber: running_fiber, note: note_interruption, yield_now: make_way_here };
-
-fn running_fiber() -> Option<RunningFiber> {
-    let bounds = current_fiber()?;
-    Some(RunningFiber { stack: bounds.stack_low..bounds.stack_high, reserve: bounds.reserve })
-}
-
-/// Called in the place of any instruction of the guest's.
-fn make_way_here() {
-    let bounds = current_fiber().expect("the handler asked just before");
-    // SAFETY: all programs of all schedulers in this program are processes' states, and this one
-    // runs.
-    make_way(unsafe { ProcessState::handle_of(bounds.program) });
-}
-
-/// Lets others run, as a signal has asked.
-#[cold]
-#[inline(never)]
-pub(crate) fn make_way(process: Process<ProcessState>) {
-    // SAFETY: the state of the running process is alive, and nobody else's; one word is read.
-    if unsafe { (*process.program()).wasi.holds_output() } {
-        process.on_worker(|_, state| state.flush_old_lines());
-    }
-    // SAFETY: as above.
-    if unsafe { &(*process.program()).account }.is_kept() {
-        settle_account(process);
-    }
-    process.make_way();
-    // SAFETY: as above; the guest stands still.
-    unsafe { &mut *process.program() }.begin_slice();
-}
-
-/// # Safety
-/// As [`Hooks::on_host_stack`]; the owner is a running process's state.
-unsafe fn on_host_stack(owner: *mut (), call: &mut dyn FnMut()) {
-    // SAFETY: forwards the caller's promise.
-    unsafe { ProcessState::handle_of(owner) }.on_worker(|_, state| {
-        let room = footprint::room();
-        let refused = room.refused();
-        call();
-        state.tell_memory();
-        if room.refused() > refused {
-            state.node.report_refusal();
-        }
-    });
-}
-
-/// Waiting, for host functions that are polls.
-impl Call<'_, '_> {
-    /// Sets the deadline when first asked; whether it has passed. `u64::MAX` is none.
-    pub(crate) fn timed_out(&mut self, timeout_ms: u64) -> bool {
-        if timeout_ms == u64::MAX {
-            return false;
-        }
-        self.deadline_passed(Duration::from_millis(timeout_ms))
-    }
-
-    /// The same for any duration.
-    pub(crate) fn deadline_passed(&mut self, timeout: Duration) -> bool {
-        let now = Instant::now();
-        let wait = &mut self.state.wait;
-        let deadline = *wait.deadline.get_or_insert_with(|| {
-            /// About a century: further than any clock of ours is asked to look.
-            const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-            now + timeout.min(FAR)
-        });
-        now >= deadline
-    }
-
-    /// Makes sure that the process is woken at the deadline, if there is one.
-    #[inline]
-    pub(crate) fn wake_at_deadline(&mut self) {
-        let wait = &mut self.state.wait;
-        if let (Some(deadline), None) = (wait.deadline, wait.timer) {
-            wait.timer = Some(self.worker.set_timer(deadline));
-        }
-    }
-
-    /// Forgets a deadline: what follows has one of its own.
-    pub(crate) fn restart_wait(&mut self) {
-        self.state.wait.clear(self.worker, self.state.me.pid());
-    }
-
-    /// The same, or at another point in time if that is earlier: the call is then asked again.
-    pub(crate) fn wake_at_deadline_or(&mut self, at: Option<Instant>) {
-        let Some(at) = at else { return self.wake_at_deadline() };
-        let wait = &mut self.state.wait;
-        if let Some(timer) = wait.timer.take() {
-            self.worker.cancel_timer(timer);
-        }
-        let at = wait.deadline.map_or(at, |deadline| deadline.min(at));
-        wait.timer = Some(self.worker.set_timer(at));
-    }
-
-    /// How a channel should count the process while it waits.
-    pub(crate) fn channel_wait(&self) -> ChannelWait {
-        if self.state.wait.deadline.is_some() { ChannelWait::Limited } else { ChannelWait::Forever }
-    }
-
-    /// The call is about to wait: others may run, and see what was written so far.
-    pub(crate) fn begin_wait(&mut self) {
-        self.state.flush_lines();
-    }
-
-    /// The call is over.
-    pub(crate) fn end_wait(&mut self) {
-        self.state.wasi.end_wait();
-        self.state.resources.end_wait();
-        let wait = &mut self.state.wait;
-        if wait.timer.is_some() || wait.channel.is_some() {
-            wait.clear(self.worker, self.state.me.pid());
-        } else {
-            // Nothing to give up.
-            wait.deadline = None;
-            wait.searched = false;
-            wait.yields = false;
-            wait.form_asked = None;
-            wait.sql_tries = 0;
-            wait.sql_done = 0;
         }
     }
 }
