@@ -4,8 +4,6 @@
 //! What is refused is answered with the interface's own error, and logged once for each process: a
 //! guest that tries again and again says nothing new.
 
-#![allow(dead_code, reason = "until sockets can be made")]
-
 use std::fmt;
 use std::net::SocketAddr;
 
