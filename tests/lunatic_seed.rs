@@ -4,32 +4,15 @@
 mod support;
 
 use std::io::Read;
-use std::net::{Shutdown, TcpListener};
+use std::net::Shutdown;
 
+use support::seed::{address, is_sums_of_the_readme, on_workers};
 use support::server::{Server, ask, ask_for_much};
 use support::{Output, guest, lunatic, run_guest, run_wat, run_wat_with};
 
-/// With one worker and with several.
-#[track_caller]
-fn on_workers(name: &str, check: impl Fn(&Output)) {
-    for workers in ["1", "4"] {
-        let Some(output) = run_guest(&["--workers", workers], name, &[], b"") else { return };
-        check(&output.expect(0));
-    }
-}
-
 #[test]
 fn the_example_of_the_readme_of_2021_runs() {
-    on_workers("seed_readme", |output| {
-        let mut lines: Vec<&str> = output.stdout.lines().collect();
-        assert_eq!(output.stderr, "", "{output:#?}");
-        let expected: Vec<String> =
-            (0..1_000).map(|i| format!("Sum until {i}: {}", i * (i + 1) / 2)).collect();
-        let mut expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        lines.sort_unstable();
-        expected.sort_unstable();
-        assert_eq!(lines, expected);
-    });
+    on_workers("seed_readme", is_sums_of_the_readme);
 }
 
 #[test]
@@ -62,12 +45,6 @@ fn the_first_version_with_senders_runs_too() {
             "{output:#?}"
         );
     });
-}
-
-/// An address that nobody uses, on a loopback address of its own: these guests cannot say what port the
-/// system gave them.
-fn address(host: &str) -> String {
-    TcpListener::bind((host, 0)).and_then(|it| it.local_addr()).expect("a port").to_string()
 }
 
 fn server(workers: &str, name: &str, args: &[&str]) -> Option<Server> {

@@ -5,6 +5,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod imports;
+pub(crate) mod seed;
 pub(crate) mod server;
 
 use std::ffi::OsStr;
