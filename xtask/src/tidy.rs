@@ -35,6 +35,18 @@ const HOSTS: [&str; 6] = [
 ];
 const ATOMICS: [&str; 2] = [concat!("std::sync::", "atomic"), concat!("core::sync::", "atomic")];
 
+/// Where unsafe code may be; the page says so under this heading, a list for each crate.
+const PAGE_OF_UNSAFE: &str = "ARCHITECTURE.md";
+const HEADING_OF_UNSAFE: &str = "## Where unsafe lives";
+// Written in two parts, as above.
+const UNSAFE: [&str; 5] = [
+    concat!("uns", "afe {"),
+    concat!("uns", "afe fn"),
+    concat!("uns", "afe impl"),
+    concat!("uns", "afe extern"),
+    concat!("uns", "afe trait"),
+];
+
 /// A file under the rules.
 struct Source<'a> {
     /// Relative to the root of the repository.
@@ -51,6 +63,9 @@ const RULES: [fn(&Source<'_>, &mut Vec<Complaint>); 7] =
 pub(crate) fn run() -> Result<()> {
     let mut complaints = Vec::new();
     let mut count = 0;
+    let page = fs::read_to_string(repository::root().join(PAGE_OF_UNSAFE))
+        .with_context(|| format!("reading {PAGE_OF_UNSAFE}"))?;
+    let mut listed = listed_unsafe(&page);
     for path in files()? {
         let bytes =
             fs::read(repository::root().join(&path)).with_context(|| format!("reading {path}"))?;
@@ -59,6 +74,12 @@ pub(crate) fn run() -> Result<()> {
         for (line, what) in check(&Source { path: &path, text: &text }) {
             complaints.push(format!("{path}:{line}: {what}"));
         }
+        if let Some((line, what)) = unsafe_code(&Source { path: &path, text: &text }, &mut listed) {
+            complaints.push(format!("{path}:{line}: {what}"));
+        }
+    }
+    for place in listed.iter().filter(|place| !place.seen) {
+        complaints.push(format!("{PAGE_OF_UNSAFE}: no unsafe code is left in {}", place.path));
     }
     if complaints.is_empty() {
         eprintln!("    {count} files are tidy");
@@ -237,6 +258,49 @@ fn scheduler_atomics(source: &Source<'_>, complaints: &mut Vec<Complaint>) {
     }
 }
 
+/// A file or, with a slash at its end, a directory in which unsafe code may be.
+struct Place {
+    path: String,
+    seen: bool,
+}
+
+/// What the page lists: after "In `crate/src/`" the places in there, which begin lines as items or follow them.
+fn listed_unsafe(page: &str) -> Vec<Place> {
+    let section = page.split(HEADING_OF_UNSAFE).nth(1).unwrap_or_default();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let mut within = "";
+    let mut places = Vec::new();
+    for line in section.lines() {
+        let quoted = line.split('`').skip(1).step_by(2);
+        if line.starts_with("In `") {
+            within = quoted.clone().next().unwrap_or_default();
+        }
+        for name in quoted.filter(|name| !within.is_empty() && *name != within) {
+            if name.ends_with(".rs") || name.ends_with('/') {
+                places.push(Place { path: format!("{within}{name}"), seen: false });
+            }
+        }
+    }
+    places
+}
+
+/// The first line of unsafe code, if the file is not one of those that may have some.
+fn unsafe_code(source: &Source<'_>, listed: &mut [Place]) -> Option<Complaint> {
+    let is_unsafe = |line: &str| UNSAFE.iter().any(|word| line.contains(word));
+    let (number, _) = source.product_lines().find(|(_, line)| is_unsafe(line))?;
+    let mut places = listed.iter_mut().filter(|place| {
+        source.path == place.path
+            || place.path.ends_with('/') && source.path.starts_with(&place.path)
+    });
+    if let Some(place) = places.next() {
+        place.seen = true;
+        return None;
+    }
+    source
+        .is_product()
+        .then(|| (number, format!("unsafe code, in a file that {PAGE_OF_UNSAFE} does not list")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,5 +369,23 @@ mod tests {
         assert_eq!(lines_of("scheduler/src/queue.rs", &text), [2]);
         assert_eq!(lines_of("scheduler/src/sync.rs", &text), []);
         assert_eq!(lines_of("engine/src/a.rs", &text), []);
+    }
+
+    #[test]
+    fn unsafe_code_is_seen_where_the_page_does_not_list_it() {
+        let page = format!(
+            "`text.rs`\n{HEADING_OF_UNSAFE}\nIn `a/src/`:\n- `b.rs`, `c/`: x\n\nIn `d/src/`: `e.rs`\n\n## Next `f.rs`\n"
+        );
+        let text = format!("//! Header.\n// {0}\nfn f() {{ {0} }}\n", UNSAFE[0]);
+        let mut listed = listed_unsafe(&page);
+        let paths: Vec<&str> = listed.iter().map(|place| place.path.as_str()).collect();
+        assert_eq!(paths, ["a/src/b.rs", "a/src/c/", "d/src/e.rs"]);
+        for path in ["a/src/b.rs", "a/src/c/x.rs", "tests/a.rs"] {
+            assert_eq!(unsafe_code(&Source { path, text: &text }, &mut listed), None, "{path}");
+        }
+        let unlisted = Source { path: "engine/src/x.rs", text: &text };
+        assert_eq!(unsafe_code(&unlisted, &mut listed).map(|(line, _)| line), Some(3));
+        let seen: Vec<bool> = listed.iter().map(|place| place.seen).collect();
+        assert_eq!(seen, [true, true, false]);
     }
 }
