@@ -1,84 +1,31 @@
 //! Which addresses are compiled wasm code, for signal handlers and backtraces.
 //!
-//! Parties: *readers*, which may be signal handlers on any thread, and so take no lock; *writers*,
-//! which add a module when it is loaded and remove it when the last process image of its goes, one
-//! at a time under a lock. The map never changes: a writer makes a new one, publishes it, and frees
-//! the old one when nobody reads it any more.
-//!
-//! Protocol. A reader counts itself in one of two counters, that of the present phase, then takes
-//! the published map, and in the end counts itself out. A writer publishes the new map, then turns
-//! the phase, so that new readers come to the other counter, and waits until the old counter is
-//! zero. A reader may have read the phase before the turn and count itself after the writer's look:
-//! so it looks at the phase again when it has counted itself, and begins anew if that has turned.
-//! If it has not, the count came before the turn, and the writer's look, which comes after, sees it.
-//! Everything is `SeqCst`: loads and stores of three words must have one order.
+//! Signal handlers look while others load and drop modules: `published.rs` says how. The map never
+//! changes; a new one takes its place.
 //!
 //! The code itself may be unmapped as soon as it is removed from the map. A handler that finds its
 //! pc in an older map runs that code: its process is alive, so its image is.
 
-use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::thread;
 
-use parking_lot::Mutex;
 use wasmer_compiler::{Artifact, FunctionExtent};
 
 use crate::profile::{self, Listed};
+use crate::published::Published;
 
 static NOTHING: CodeMap = CodeMap { modules: Vec::new() };
 
-/// The code of all loaded modules.
-static LOADED: AtomicPtr<CodeMap> = AtomicPtr::new(ptr::from_ref(&NOTHING).cast_mut());
-/// Its lowest bit tells which of the counters is in use.
-static PHASE: AtomicUsize = AtomicUsize::new(0);
-static READERS: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
-static WRITER: Mutex<()> = Mutex::new(());
-
-/// A reader that has counted itself.
-struct Reader(&'static AtomicUsize);
-
-impl Reader {
-    fn enter() -> Self {
-        loop {
-            let phase = PHASE.load(Ordering::SeqCst);
-            let reader = Self(&READERS[phase & 1]);
-            reader.0.fetch_add(1, Ordering::SeqCst);
-            if PHASE.load(Ordering::SeqCst) == phase {
-                return reader;
-            }
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
+/// The code of all loaded modules; nothing before the first.
+static LOADED: Published<CodeMap> = Published::new();
 
 /// Runs `look` on the code that is loaded now. Async-signal-safe, if `look` is.
 pub(crate) fn with<R>(look: impl FnOnce(&CodeMap) -> R) -> R {
-    let _reader = Reader::enter();
-    // SAFETY: published by `change`, or the first one; not freed while this reader is counted.
-    look(unsafe { &*LOADED.load(Ordering::SeqCst) })
+    LOADED.with(|map| look(map.unwrap_or(&NOTHING)))
 }
 
 /// Puts a map in the place of the present one that `make` makes of it.
 fn change(make: impl FnOnce(&[Functions]) -> Vec<Functions>) {
-    let _writer = WRITER.lock();
-    // SAFETY: only writers free maps, and this is the only one.
-    let modules = make(unsafe { &(*LOADED.load(Ordering::SeqCst)).modules });
-    let old = LOADED.swap(Box::into_raw(Box::new(CodeMap { modules })), Ordering::SeqCst);
-    let phase = PHASE.fetch_add(1, Ordering::SeqCst);
-    while READERS[phase & 1].load(Ordering::SeqCst) != 0 {
-        // Some hundred instructions, unless the reader's thread has lost its processor.
-        thread::yield_now();
-    }
-    if !ptr::eq(old, &NOTHING) {
-        // SAFETY: made by `Box::into_raw` in an earlier call; unpublished, and its readers are gone.
-        drop(unsafe { Box::from_raw(old) });
-    }
+    LOADED.change(|map| CodeMap { modules: make(map.map_or(&[], |map| &map.modules)) });
 }
 
 /// Sorted, disjoint function bodies of one module.
@@ -206,7 +153,8 @@ impl Drop for Registration {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     use super::*;
 

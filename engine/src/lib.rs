@@ -14,6 +14,9 @@
 //! The engine knows no host function and no queue: whoever owns an instance describes the fiber it
 //! runs on through [`Hooks`] and [`signals::FiberHook`]. `standalone` is the smallest such owner.
 
+// Under loom only the files that `tests/loom.rs` includes by path are compiled, there.
+#![cfg(not(loom))]
+
 mod abi;
 mod builtins;
 mod cache;
@@ -30,8 +33,10 @@ mod meter;
 mod os;
 pub mod preempt;
 pub mod profile;
+mod published;
 pub mod signals;
 pub mod standalone;
+mod sync;
 mod table;
 pub mod text;
 mod thunk;

@@ -93,8 +93,8 @@ enum Command {
     /// Run the benchmarks beside the peers: their published figures, or the peers themselves
     ///
     /// Rows: those of benches/processes/rows.rs, `scaling` (1, 2, 4 and 8 workers), `kernels` (what yield points and
-    /// checks cost) and `compile` (what `--opt-level` costs and gives). All of them by default, which takes about half an hour and most of 24 GiB. A word that is no
-    /// row's name chooses all rows that contain it.
+    /// checks cost) and `compile` (what `--opt-level` costs and gives). All of them by default, which takes about half
+    /// an hour and most of 24 GiB. A word that is no row's name chooses all rows that contain it.
     Bench(bench::Arguments),
     /// Check the house rules that a machine can check
     ///

@@ -78,7 +78,8 @@ fn guest_crate(report: &mut Report) -> Result<()> {
 
 fn loom_models(report: &mut Report) -> Result<()> {
     report.step("loom models", || {
-        let mut cargo = cargo(&["test", "--release", "-p", "lunatic-scheduler", "--test", "loom"]);
+        let mut cargo = cargo(&["test", "--release", "--test", "loom"]);
+        cargo.args(["-p", "lunatic-scheduler", "-p", "lunatic-engine"]);
         // A directory of its own: the flag would otherwise rebuild the world twice in every run.
         cargo.arg("--target-dir").arg(repository::target().join("loom"));
         cargo.env("RUSTFLAGS", "--cfg loom");
