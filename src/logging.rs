@@ -32,6 +32,9 @@ fn start_at(least: &str, verbose: u8) {
     let format = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Words that do not get out are lost. Complaints about it would not get out either, and the
+        // panic from that would end a worker because a process has ended.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(verbose > 1);
     if verbose > 1 {

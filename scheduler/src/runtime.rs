@@ -35,7 +35,8 @@ use crate::{
 };
 use crossbeam_deque::Injector;
 use crossbeam_utils::CachePadded;
-use std::{io, time::Instant};
+use std::io::{self, Write as _};
+use std::time::Instant;
 
 /// The least that must remain for a stack when `extra` is at its largest.
 pub(crate) const MIN_STACK_BYTES: usize = 16 * 1024;
@@ -393,7 +394,12 @@ struct AbortOnPanic(&'static str);
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("lunatic-scheduler: {} panicked; this is a bug in lunatic", self.0);
+            let what = self.0;
+            // Not `eprintln!`, which panics where nobody reads.
+            let _ = writeln!(
+                std::io::stderr(),
+                "lunatic-scheduler: {what} panicked; this is a bug in lunatic"
+            );
             std::process::abort();
         }
     }

@@ -14,6 +14,8 @@ use anyhow::{Context, anyhow};
 use lunatic_engine::profile::{Profile, tell_perf};
 use lunatic_host_api::Profiler;
 
+use crate::output;
+
 /// The file of `--profile guest` without another name.
 const DEFAULT_FILE: &str = "lunatic-profile.json";
 
@@ -104,13 +106,14 @@ impl Profiling {
             .and_then(|()| writer.flush())
             .with_context(|| format!("cannot write the profile to \"{}\"", path.display()))?;
         let seen: u64 = profile.stacks.iter().map(|stack| stack.nanos).sum();
-        eprintln!(
+        output::say(format_args!(
             "lunatic: a profile of {:.1?} of processor time is in \"{}\"",
             Duration::from_nanos(seen),
             path.display()
-        );
+        ));
         if profile.lost_nanos > 0 {
-            eprintln!("lunatic: it lacks {:.1?}", Duration::from_nanos(profile.lost_nanos));
+            let lost = Duration::from_nanos(profile.lost_nanos);
+            output::say(format_args!("lunatic: it lacks {lost:.1?}"));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 use super::compiler::{self, Compiler, settings_file};
 use super::{RUNNER, TARGET, init, new, settings};
 use crate::exit_code::{Code, Failure, OrFail};
+use crate::output;
 
 /// What cargo takes from the environment in place of a runner in its settings.
 const RUNNER_VARIABLE: &str = "CARGO_TARGET_WASM32_WASIP1_RUNNER";
@@ -111,7 +112,9 @@ fn hand_on(name: &str, words: &[OsString]) -> Result<ExitCode, Failure> {
         Compiler::Default => {}
         Compiler::Cached(rustc) => drop(cargo.env("RUSTC", rustc)),
         missing @ Compiler::Missing => {
-            missing.advice().iter().for_each(|advice| eprintln!("note: {advice}"));
+            if let Some(advice) = missing.advice() {
+                output::say(format_args!("note: {advice}"));
+            }
         }
     }
     let error = cargo.exec();

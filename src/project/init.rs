@@ -40,7 +40,7 @@ pub(crate) fn init(arguments: &InitArguments) -> Result<ExitCode, Failure> {
         ),
     })?;
     for note in notes.into_iter().chain(Compiler::find().advice()) {
-        eprintln!("note: {note}");
+        output::say(format_args!("note: {note}"));
     }
     Ok(Code::Success.into())
 }

@@ -140,7 +140,7 @@ pub(crate) fn new(arguments: &NewArguments) -> Result<ExitCode, Failure> {
     });
     output::print(&text)?;
     if let Some(advice) = Compiler::find().advice() {
-        eprintln!("note: {advice}");
+        output::say(format_args!("note: {advice}"));
     }
     Ok(Code::Success.into())
 }
