@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use lunatic_engine::OptLevel;
 use lunatic_host_api::Memories;
 
+use crate::exit_code::{Code, Failure, OrFail};
 use crate::profile::{ProfileArgument, profile_argument};
 use crate::project::{InitArguments, NewArguments};
 use crate::rights::Rights;
@@ -94,6 +95,14 @@ pub(crate) struct Run {
     pub(crate) arguments: RunArguments,
     #[command(flatten)]
     pub(crate) rights: Rights,
+}
+
+impl Run {
+    /// With what the file of `--config` says. It is read here and nowhere else: a pipe says it once.
+    pub(crate) fn with_file(self) -> Result<Self, Failure> {
+        let rights = self.rights.with_file().or_fail(Code::Load)?;
+        Ok(Self { rights, ..self })
+    }
 }
 
 impl Cli {

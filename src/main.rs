@@ -3,6 +3,11 @@
 //! `main` parses and dispatches. What was said is in `cli`; what a command does is in a file of its
 //! own. stdout belongs to the guest; diagnostics go to stderr.
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "they panic if nobody reads: output does not"
+)]
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,6 +25,7 @@ mod test;
 
 mod exit_code;
 mod grants;
+mod input;
 mod logging;
 mod output;
 mod profile;
@@ -36,7 +42,7 @@ fn main() -> ExitCode {
     let result =
         if project::is_called_by_cargo(&words) { project::cargo(words) } else { lunatic(words) };
     result.unwrap_or_else(|error| {
-        eprintln!("lunatic: {}", one_line(&error.source));
+        output::say(format_args!("lunatic: {}", one_line(&error.source)));
         error.code.into()
     })
 }
@@ -46,15 +52,15 @@ fn lunatic(words: Vec<OsString>) -> Result<ExitCode, Failure> {
     match cli.into_command() {
         Command::Run(run) if test::is_harness(&run.arguments.module) => {
             logging::start_for_tests(run.arguments.verbose);
-            run::run(&run)
+            run::run(&run.with_file()?)
         }
         Command::Run(run) => {
             logging::start(run.arguments.verbose);
-            run::run(&run)
+            run::run(&run.with_file()?)
         }
         Command::Test(arguments) => {
             logging::start_for_tests(arguments.run.arguments.verbose);
-            test::test(&arguments)
+            test::test(&arguments.run.with_file()?, arguments.timeout)
         }
         Command::New(arguments) => project::new(&arguments),
         Command::Init(arguments) => project::init(&arguments),

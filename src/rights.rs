@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -16,6 +15,7 @@ use lunatic_host_api::{Limit, NetworkRule, NetworkRules, Overflow, ProcessConfig
 use serde::{Deserialize, Serialize};
 
 use crate::grants::{self, DirArgument, dir_argument};
+use crate::input;
 
 /// What `run` is told about a program's rights and limits.
 #[derive(Debug, Clone, Default, Args)]
@@ -215,12 +215,12 @@ impl Amount {
 
 impl Rights {
     /// With what the file says that is named by `--config`.
-    pub(crate) fn with_file(&self) -> anyhow::Result<Self> {
-        let Some(path) = &self.config else { return Ok(self.clone()) };
+    pub(crate) fn with_file(self) -> anyhow::Result<Self> {
+        let Some(path) = &self.config else { return Ok(self) };
         let context = || format!("cannot use \"{}\" (--config)", path.display());
         read(path)
             .and_then(|file| file.rights())
-            .map(|rights| rights.then(self))
+            .map(|rights| rights.then(&self))
             .with_context(context)
     }
 
@@ -346,7 +346,7 @@ impl Rights {
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {
-    let text = fs::read_to_string(path)?;
+    let text = String::from_utf8(input::read(path, FILE_BYTES_MAX)?)?;
     let table: toml::Table = text.parse()?;
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         let near = KEYS
@@ -361,6 +361,9 @@ fn read(path: &Path) -> anyhow::Result<File> {
     }
     Ok(table.try_into()?)
 }
+
+/// Far more than rights take: what is longer is another file.
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// What a file may say.
 const KEYS: [&str; 15] = [

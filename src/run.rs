@@ -1,7 +1,6 @@
 //! `lunatic run`: arguments to configuration, a module to an image, an image to a run.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::cli::{PreemptArgument, Run, RunArguments};
 use crate::exit_code::{Code, Failure, OrFail};
 use crate::profile::Profiling;
 use crate::rights::Rights;
-use crate::{output, progress, stats, streams, test};
+use crate::{input, output, progress, stats, streams, test};
 
 /// What the main process runs, as WASI commands have it.
 const ENTRY: &str = "_start";
@@ -28,9 +27,8 @@ const FRAMES_SHOWN: usize = 32;
 
 /// Runs a program to its end.
 pub(crate) fn run(run: &Run) -> Result<ExitCode, Failure> {
-    let rights = run.rights.with_file().or_fail(Code::Load)?;
-    if rights.print_rights {
-        return print_rights(&rights);
+    if run.rights.print_rights {
+        return print_rights(&run.rights);
     }
     let profiling = run.arguments.profile.as_ref().map(Profiling::start).transpose();
     let profiling = profiling.or_fail(Code::Load)?;
@@ -54,7 +52,7 @@ pub(crate) fn run_module(
     let begun = Instant::now();
     let image = module.make(builder(arguments)?.form()).or_fail(Code::Load)?;
     check_entry(&arguments.module, image).or_fail(Code::Load)?;
-    let config = config(arguments, &rights.with_file().or_fail(Code::Load)?)?;
+    let config = config(arguments, rights)?;
     let stdio = config.stdio.clone();
     let node = start(arguments)?;
     stop_on_ctrl_c(&node)?;
@@ -74,7 +72,7 @@ pub(crate) fn run_module(
 }
 
 /// Prints what a program would be given.
-fn print_rights(rights: &Rights) -> Result<ExitCode, Failure> {
+pub(crate) fn print_rights(rights: &Rights) -> Result<ExitCode, Failure> {
     let mut config = ProcessConfig::new(Stdio::inherit());
     rights.grant(&mut config).or_fail(Code::Load)?;
     output::print(&rights.print(&config).or_fail(Code::Internal)?)?;
@@ -86,8 +84,9 @@ pub(crate) fn load(arguments: &RunArguments) -> Result<Module, Failure> {
     let begun = Instant::now();
     let path = &arguments.module;
     let name = path.display();
-    let bytes =
-        fs::read(path).with_context(|| format!("cannot read \"{name}\"")).or_fail(Code::Load)?;
+    let bytes = input::read(path, Module::BYTES_MAX)
+        .with_context(|| format!("cannot read \"{name}\""))
+        .or_fail(Code::Load)?;
     check_text(path, &bytes)
         .with_context(|| format!("cannot load \"{name}\""))
         .or_fail(Code::Load)?;
@@ -175,7 +174,10 @@ pub(crate) fn config(arguments: &RunArguments, rights: &Rights) -> Result<Proces
 pub(crate) fn start(arguments: &RunArguments) -> Result<Node, Failure> {
     // Many processes have many files; each has a limit of its own.
     raise_open_files_limit();
-    builder(arguments)?.start().or_fail(Code::Internal)
+    builder(arguments)?.start().map_err(|error| {
+        let code = if error.is_about_a_setting() { Code::Usage } else { Code::Internal };
+        Failure { code, source: error.into() }
+    })
 }
 
 /// The same before it is started.
@@ -233,12 +235,12 @@ fn stop_on_ctrl_c(node: &Node) -> Result<(), Failure> {
 fn explain(reason: &ExitReason) {
     match reason {
         ExitReason::Returned | ExitReason::Code(_) | ExitReason::Shutdown => return,
-        _ => eprintln!("lunatic: the main process {reason}"),
+        _ => output::say(format_args!("lunatic: the main process {reason}")),
     }
     for frame in reason.frames().iter().take(FRAMES_SHOWN) {
-        eprintln!("    at {frame}");
+        output::say(format_args!("    at {frame}"));
     }
     if reason.frames().len() > FRAMES_SHOWN {
-        eprintln!("    … and {} more", reason.frames().len() - FRAMES_SHOWN);
+        output::say(format_args!("    … and {} more", reason.frames().len() - FRAMES_SHOWN));
     }
 }

@@ -181,7 +181,16 @@ fn histogram_fields(summary: &Summary) -> [(&'static str, f64); 5] {
 
 /// JSON has no word for what is not finite.
 fn json_number(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { "null".to_string() }
+    if value.is_finite() { number(value) } else { "null".to_string() }
+}
+
+/// With an exponent where all digits would be hundreds.
+fn number(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() || (1e-5..1e16).contains(&value.abs()) {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
 }
 
 /// A guest chose this text.
@@ -243,9 +252,10 @@ fn table(stats: &Stats, memory: &Memory, bold: bool) -> String {
         let name = name.escape_debug();
         let value = match metric {
             Metric::Counter(count) => grouped(*count),
-            Metric::Gauge(value) => value.to_string(),
+            Metric::Gauge(value) => number(*value),
             Metric::Histogram(summary) => {
-                let fields = histogram_fields(summary).map(|(key, value)| format!("{key} {value}"));
+                let fields = histogram_fields(summary)
+                    .map(|(key, value)| format!("{key} {}", number(value)));
                 format!("{} values: {}", grouped(summary.count), fields.join(", "))
             }
             _ => String::new(),

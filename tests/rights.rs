@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use support::{Output, lunatic, program, run_command, run_wat_with};
+use support::{Module, Output, lunatic, program, run_command, run_wat_with};
 use tempfile::TempDir;
 
 /// Imports beside the prelude.
@@ -641,4 +641,40 @@ fn a_file_says_what_options_say_and_both_are_printed() {
     print(&["--deny=fly"]).expect(2).says(&["spawn", "compile"]);
     let all = print(&["--allow-net"]).expect_quiet_success();
     assert!(all.stdout.contains("allow-net = [\"*:*\"]"), "{all:#?}");
+}
+
+/// A file may be a pipe (`--config <(…)`), which says what it has to say only once.
+#[test]
+fn what_a_pipe_says_about_rights_holds() {
+    let guest = Module::wat(&program("", ""));
+    for command in ["run", "test"] {
+        let run = |rights: &[u8]| {
+            let mut all = lunatic();
+            all.args([command, "--config=/dev/stdin"]).arg(guest.path());
+            run_command(all, rights)
+        };
+        run(b"max-memory = 1").expect(3).says(&["the limit of this process is 1"]);
+        run(b"max-memory = 1000000").expect_quiet_success();
+    }
+}
+
+#[test]
+fn rights_of_tests_are_printed_and_no_test_runs() {
+    let mut command = lunatic();
+    command.args(["test", "--print-rights", "--max-fuel=7", "nowhere.wasm"]);
+    let output = run_command(command, b"").expect_quiet_success();
+    for line in ["max-fuel = 7", "allow-net = [\"*:*\"]", "dir = [\".\"]"] {
+        assert!(output.stdout.contains(line), "no {line:?}\n{output:#?}");
+    }
+}
+
+#[test]
+fn files_without_an_end_are_not_read_for_ever() {
+    let guest = Module::wat(&program("", ""));
+    let mut command = lunatic();
+    command.arg("run").arg("--config=/dev/zero").arg(guest.path());
+    run_command(command, b"").expect(3).says(&["\"/dev/zero\" (--config)", "1048576 bytes"]);
+    let mut command = lunatic();
+    command.args(["run", "/dev/zero"]);
+    run_command(command, b"").expect(3).says(&["\"/dev/zero\"", "268435456 bytes"]);
 }

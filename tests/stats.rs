@@ -227,6 +227,11 @@ fn what_a_program_measures_is_shown() {
         "\"histogram\":{\"count\":2,\"sum\":8,\"min\":2,",
     ]);
     run_wat_with(&["--stats"], guest).expect(0).says(&["metrics\n", "2 values: sum 8, min 2"]);
+    let tiny = guest
+        .replace("(f64.const 1.5)", "(f64.const 0x1p-1074)")
+        .replace("(f64.const 3)", "(f64.const 0)");
+    let tiny = tiny.replace("(f64.const 1))", "(f64.const 0))");
+    run_wat_with(&["--stats=json"], &tiny).expect(0).says(&["{\"name\":\"a\",\"gauge\":5e-324}"]);
     let long = guest.replace("(i32.const 1) (i64.const 40)", "(i32.const 257) (i64.const 40)");
     run_wat_with(&[], &long).expect(134).says(&["a metric's name of 257 bytes; it may have 256"]);
 }

@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use support::{Module, Running, guest, lunatic, program, run_command};
+use support::{Module, Running, guest, lunatic, program, run_command, spawn};
 use tempfile::TempDir;
 
 fn place() -> TempDir {
@@ -131,4 +131,53 @@ fn nobody_needs_to_read_the_errors() {
     running.write("fd_write 2 lost\nfd_write 2 %0a\nfd_write 2 %0a\n");
     let output = running.finish().expect_quiet_success();
     assert_eq!(output.stdout, "0 4\n0 1\n0 1\n");
+}
+
+/// Places for standard error where nothing arrives: a full disk, and a pipe that nobody reads.
+fn deaf_ears() -> [(&'static str, Stdio); 2] {
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+    drop(reader);
+    [("a full disk", full.into()), ("a closed pipe", writer.into())]
+}
+
+/// Reports are for whoever listens. Nobody's end depends on that.
+#[test]
+fn processes_trap_and_the_run_goes_on_where_no_report_gets_out() {
+    let items = r#"(func (export "trap") unreachable)"#;
+    let trap = format!("(call $join {})", spawn("trap"));
+    let module = Module::wat(&program(items, &(trap + "(call $say (i64.const 7))")));
+    for verbose in [&[][..], &["-v"], &["-vvv"], &["--stats"]] {
+        for (name, ear) in deaf_ears() {
+            let mut command = lunatic();
+            command.arg("run").args(verbose).arg(module.path());
+            let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(ear).spawn();
+            let output = child.and_then(Child::wait_with_output).expect("the binary was built");
+            assert_eq!(output.status.code(), Some(0), "{verbose:?}, {name}: {output:?}");
+            assert_eq!(output.stdout, b"7\n", "{verbose:?}, {name}");
+        }
+    }
+}
+
+#[test]
+fn exit_codes_do_not_depend_on_who_listens() {
+    let trap = Module::wat(&program("", "unreachable"));
+    let quiet = Module::wat(&program("", ""));
+    let place = place();
+    let profile = format!("--profile=guest={}", place.path().join("a.json").display());
+    for (words, module, code) in [
+        (&["run"][..], trap.path(), 134),
+        (&["run", "/nowhere/a.wasm"], trap.path(), 3),
+        (&["run", &profile], quiet.path(), 0),
+        (&["test"], trap.path(), 134),
+        (&["run", "--workers=1025"], quiet.path(), 2),
+        (&["run", "--processes-max=9999999999"], quiet.path(), 2),
+    ] {
+        for (name, ear) in deaf_ears() {
+            let mut command = lunatic();
+            command.args(words).arg(&module).stdin(Stdio::null()).stderr(ear);
+            let status = command.status().expect("the binary was built");
+            assert_eq!(status.code(), Some(code), "{words:?}, {name}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use crate::compile::{Abandoned, Compiled, Compiler, CompilerOptions, Progress};
 use crate::image::Image;
 use crate::link::{HostFunctions, LinkError};
-use crate::validate::LoadError;
+use crate::validate::{self, LoadError};
 
 /// What one compilation of a module is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +101,9 @@ impl fmt::Debug for Module {
 }
 
 impl Module {
+    /// Most bytes of a module. Longer ones are refused.
+    pub const BYTES_MAX: usize = validate::MAX_MODULE_BYTES;
+
     /// A module of which no form has been made: its bytes have not been looked at.
     #[must_use]
     pub fn new(bytes: impl Into<Box<[u8]>>, compiler: Compiler, host: Arc<HostFunctions>) -> Self {

@@ -72,6 +72,14 @@ pub enum RunError {
     Form(#[from] FormError),
 }
 
+impl RunError {
+    /// Whether a setting is to blame, and no lack of anything.
+    #[must_use]
+    pub fn is_about_a_setting(&self) -> bool {
+        matches!(self, Self::Start(StartError::Setting { .. }))
+    }
+}
+
 /// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct NodeBuilder {

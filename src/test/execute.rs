@@ -1,7 +1,7 @@
 //! Running the tests: so many at once, each on workers of its own, and a watch over their time.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -16,7 +16,7 @@ use super::options::Options;
 use super::panics;
 use super::report::Report;
 use crate::cli::{Run, RunArguments};
-use crate::exit_code::{Code, Failure, OrFail};
+use crate::exit_code::Failure;
 use crate::run;
 
 /// Workers of each test: two, so that what can go wrong between two does.
@@ -62,8 +62,7 @@ struct Running {
 pub(super) fn config(run: &Run) -> Result<ProcessConfig, Failure> {
     let mut arguments = run.arguments.clone();
     arguments.args.clear();
-    let rights = run.rights.with_file().or_fail(Code::Load)?;
-    run::config(&arguments, &rights.for_tests())
+    run::config(&arguments, &run.rights.clone().for_tests())
 }
 
 impl Tests<'_> {
@@ -194,7 +193,8 @@ impl Tests<'_> {
         };
         let mut finished = judge(case, reason, &captured.unwrap_or_default());
         if self.options.nocapture {
-            eprint!("{}", std::mem::take(&mut finished.output));
+            // Whoever does not read it is not told.
+            let _ = io::stderr().write_all(std::mem::take(&mut finished.output).as_bytes());
         }
         let _ = events.send(Event::Finished(index, finished));
     }

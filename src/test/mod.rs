@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use lunatic_engine::Module;
 
-use crate::cli::{MemoryKind, Run, TestArguments};
+use crate::cli::{MemoryKind, Run};
 use crate::exit_code::{Code, Failure, OrFail};
 use crate::run;
 use case::Selection;
@@ -23,9 +23,12 @@ use execute::Tests;
 use options::Options;
 
 /// Runs the tests of a module.
-pub(crate) fn test(arguments: &TestArguments) -> Result<ExitCode, Failure> {
-    let module = run::load(&arguments.run.arguments)?;
-    test_module(&arguments.run, &module, arguments.timeout)
+pub(crate) fn test(run: &Run, timeout: Option<Duration>) -> Result<ExitCode, Failure> {
+    if run.rights.print_rights {
+        return run::print_rights(&run.rights.clone().for_tests());
+    }
+    let module = run::load(&run.arguments)?;
+    test_module(run, &module, timeout)
 }
 
 /// Whether a file is called as cargo calls what `cargo test` runs: NAME-HASH.wasm, with 16 digits.
