@@ -191,7 +191,7 @@ struct File {
 
 /// Bytes: a number, or a text with a unit.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "give a number, or a text as \"64M\"")]
 enum Amount {
     Bytes(u64),
     Text(String),
@@ -359,7 +359,10 @@ fn read(path: &Path) -> anyhow::Result<File> {
             None => bail!("there is no \"{key}\"; there are {}", KEYS.join(", ")),
         }
     }
-    Ok(table.try_into()?)
+    // Which key it is about is on a line of its own.
+    table.try_into().map_err(|error: toml::de::Error| {
+        anyhow::anyhow!("{}", error.to_string().trim_end().replace('\n', ", "))
+    })
 }
 
 /// Far more than rights take: what is longer is another file.

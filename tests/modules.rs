@@ -147,6 +147,41 @@ fn others_run_while_a_module_compiles() {
     run_wat_with(&["--workers", "1"], &guest).expect_quiet_success().prints(&[1]);
 }
 
+/// The compiler cannot be stopped within a function: neither the minute that a module may take nor a
+/// kill of who waits for it would end it, and the memory that it takes is nobody's.
+#[test]
+fn a_function_that_would_take_gigabytes_of_the_compiler_is_refused() {
+    let thousand = "i32 ".repeat(1000);
+    let types = format!(
+        "(table 1 funcref) (type $none (func)) (type $t (func (param {thousand}) (result {thousand})))
+         (func $none) (func $many (type $t) {})",
+        (0..1000).map(|n| format!("(local.get {n})")).collect::<String>()
+    );
+    let with_values = |count: usize, operators: &str| {
+        let (begin, end) = ("i32.const 0 ".repeat(1000), "drop ".repeat(1000));
+        begin + &operators.repeat(count) + &end
+    };
+    for body in [
+        with_values(500, "call $many "),
+        with_values(500, "i32.const 0 call_indirect (type $t) "),
+        with_values(4_000, "loop (type $t) end "),
+        "i32.const 0 call_indirect (type $none) ".repeat(90_000),
+        "call $none ".repeat(400_000),
+        "i32.const 0 memory.grow drop ".repeat(200_000),
+    ] {
+        let text = format!(
+            "(module {types} (memory (export \"memory\") 1) (func (export \"_start\") {body}))"
+        );
+        let module = support::Module::wasm(&wasm(&text));
+        let mut command = support::lunatic();
+        command.arg("run").arg(module.path());
+        support::run_command(command, b"").expect_refused(&[
+            "bytes for the compiler to hold in a function, as estimated,",
+            "the limit is 536870912",
+        ]);
+    }
+}
+
 #[test]
 fn a_module_that_would_take_for_ever_is_refused() {
     let (locals, loops) = (20_000, 20_000);

@@ -631,6 +631,7 @@ fn a_file_says_what_options_say_and_both_are_printed() {
         ("allow-net = [\"x\"]", "\"x\" is no network rule"),
         ("max-memory = \"lots\"", "\"lots\": give a number of bytes"),
         ("max-fuel = -1", "max-fuel"),
+        ("max-memory = true", "give a number, or a text as \"64M\", in `max-memory`\n"),
         ("dir = [", "rights.toml"),
     ] {
         fs::write(&file, text).expect("it can be written");

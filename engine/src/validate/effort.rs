@@ -10,8 +10,13 @@
 //! locals 12 s and 1.1 GB; 1,000 nested loops by 1,000 locals 2.5 s, 300 by 3,000 8 s; 5,700 by 5,700
 //! five minutes. The limits are far above what compilers make: the largest functions known
 //! (interpreters' loops) have thousands of joins and hundreds of locals, and loops nest ten deep.
+//!
+//! What else a function makes the compiler hold grows with its operators, and with the values that
+//! calls and branches take and give: a call of two bytes may have two thousand. A thousand of those took
+//! a minute and a gigabyte, and functions may have millions. The compiler cannot be stopped in the middle
+//! of a function, so what one takes is estimated before.
 
-use wasmer::sys::wasmparser::Operator;
+use wasmer::sys::wasmparser::{ModuleArity, Operator};
 
 use super::error::LoadErrorKind;
 
@@ -24,6 +29,47 @@ const MAX_DEPTH_TIMES_LOCALS: u64 = 1 << 20;
 /// The most locals of all functions together, parameters included.
 const MAX_LOCALS: u64 = 20_000_000;
 
+/// The most bytes that the compiler may take for one function, as estimated: some ten seconds at 2.5 GHz.
+/// That is 300,000 calls without parameters, or a million other operators.
+const MAX_FUNCTION_BYTES: u64 = 512 << 20;
+
+/// Bytes that the compiler takes for an operator: a part of its own, and one for each value that it takes
+/// or gives. Measured as the growth of the resident memory with the number of operators; time goes with
+/// it, from 5 s a gigabyte (loads and stores) to 25 s (calls with a thousand results).
+fn bytes(operator: &Operator<'_>, module: &impl ModuleArity) -> u64 {
+    use Operator as O;
+    let (own, each) = match operator {
+        O::Call { .. } => (1500, 600),
+        O::CallIndirect { .. } => (6500, 600),
+        O::Block { .. } | O::If { .. } | O::Else => (1300, 20),
+        // Most of it where code has yield points.
+        O::Loop { .. } => (9000, 60),
+        O::End => (0, 20),
+        O::Br { .. } | O::BrIf { .. } | O::Return => (1000, 10),
+        O::BrTable { targets } => (1000 + u64::from(targets.len()) * 40, 10),
+        // These call the runtime.
+        O::MemoryGrow { .. }
+        | O::MemoryFill { .. }
+        | O::MemoryCopy { .. }
+        | O::MemoryInit { .. }
+        | O::DataDrop { .. }
+        | O::TableGet { .. }
+        | O::TableSet { .. }
+        | O::TableGrow { .. }
+        | O::TableFill { .. }
+        | O::TableCopy { .. }
+        | O::TableInit { .. }
+        | O::ElemDrop { .. }
+        | O::RefFunc { .. } => (3000, 0),
+        _ => (400, 0),
+    };
+    if each == 0 {
+        return own;
+    }
+    let (takes, gives) = operator.operator_arity(module).unwrap_or_default();
+    own + each * (u64::from(takes) + u64::from(gives))
+}
+
 /// Counts, function by function.
 #[derive(Default)]
 pub(super) struct Effort {
@@ -34,6 +80,7 @@ pub(super) struct Effort {
     open: Vec<bool>,
     depth: u64,
     depth_max: u64,
+    bytes: u64,
     refused: Option<(&'static str, u64, u64)>,
 }
 
@@ -43,11 +90,13 @@ impl Effort {
         self.locals = u64::from(locals);
         self.all_locals += self.locals;
         self.joins = 1;
-        (self.depth, self.depth_max) = (0, 0);
+        (self.depth, self.depth_max, self.bytes) = (0, 0, 0);
         self.open.clear();
     }
 
-    pub(super) fn operator(&mut self, operator: &Operator<'_>) {
+    /// The next operator of the function, which the module's validator has yet to see.
+    pub(super) fn operator(&mut self, operator: &Operator<'_>, module: &impl ModuleArity) {
+        self.bytes += bytes(operator, module);
         match operator {
             Operator::Loop { .. } => {
                 self.joins += 1;
@@ -76,6 +125,12 @@ impl Effort {
                 "loops inside each other, times their function's locals,",
                 nested,
                 MAX_DEPTH_TIMES_LOCALS,
+            )
+        } else if self.bytes > MAX_FUNCTION_BYTES {
+            (
+                "bytes for the compiler to hold in a function, as estimated,",
+                self.bytes,
+                MAX_FUNCTION_BYTES,
             )
         } else if self.all_locals > MAX_LOCALS {
             ("locals", self.all_locals, MAX_LOCALS)

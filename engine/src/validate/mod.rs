@@ -37,6 +37,8 @@ pub(crate) const MAX_IMPORTS: u64 = 10_000;
 pub(crate) const MAX_FUNCTIONS: u64 = 1_000_000;
 /// The most globals. Each takes 16 bytes in the `VMContext` of every process.
 pub(crate) const MAX_GLOBALS: u64 = 100_000;
+/// The most types. Code is made for each, whether it is used or not.
+pub(crate) const MAX_TYPES: u64 = 100_000;
 /// The most tables.
 pub(crate) const MAX_TABLES: u64 = 100;
 /// The most entries that all tables together begin with.
@@ -155,6 +157,7 @@ impl Pass {
     /// Counts that wasmparser bounds more widely than we do, before anything is allocated for them.
     fn check_limits(&self, payload: &Payload<'_>) -> Result<(), LoadError> {
         let (what, count, limit, range) = match payload {
+            Payload::TypeSection(section) => ("types", section.count(), MAX_TYPES, section.range()),
             Payload::ImportSection(section) => {
                 ("imports", section.count(), MAX_IMPORTS, section.range())
             }
@@ -215,9 +218,9 @@ impl Pass {
         self.effort.begin_function(validator.len_locals());
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset()?;
+            self.effort.operator(&operator, &validator);
             validator.op(offset, &operator)?;
             self.counter.operator(&operator);
-            self.effort.operator(&operator);
         }
         operators.finish()?;
         self.counter.end_function();

@@ -130,10 +130,12 @@ fn a_guest_cannot_name_what_the_compiler_adds() {
 fn counts_beyond_a_limit_are_refused() {
     let too_many_globals = "(global i32 (i32.const 0))".repeat(MAX_GLOBALS as usize + 1);
     let too_many_imports = "(import \"a\" \"b\" (func))".repeat(MAX_IMPORTS as usize + 1);
+    let too_many_types = "(type (func))".repeat(MAX_TYPES as usize + 1);
     let half = MAX_TABLE_ENTRIES / 2 + 1;
     for (text, what) in [
         (format!("(module {too_many_globals})"), "100001 globals"),
         (format!("(module {too_many_imports})"), "10001 imports"),
+        (format!("(module {too_many_types})"), "100001 types"),
         (format!("(module (table {half} funcref) (table {half} funcref))"), "table entries"),
         (format!("(module (table {} funcref))", MAX_TABLE_ENTRIES + 1), "table entries"),
         (format!("(module {})", "(table 1 funcref)".repeat(101)), "101 tables"),
