@@ -27,7 +27,7 @@ use lunatic_engine::{Room, resident_bytes};
 use lunatic_scheduler::{Holder, Pid};
 
 use crate::exit::{ExitReason, Shortage};
-use crate::node::{NodeInner, give_back_heap};
+use crate::node::{Held, NodeInner, give_back_heap};
 use crate::os;
 use crate::warden;
 
@@ -179,14 +179,16 @@ fn relieve(limit: u64) {
 }
 
 /// Who has touched most, with how much, the largest first.
-fn largest(nodes: &[Arc<NodeInner>]) -> Vec<(u64, &NodeInner, Pid)> {
+fn largest(nodes: &[Arc<Held>]) -> Vec<(u64, &NodeInner, Pid)> {
     let mut chosen = Chosen::default();
     for (number, node) in nodes.iter().enumerate() {
         node.handle().holders().for_each(|holder| chosen.offer(number, holder));
     }
     let mut measured: Vec<(u64, &NodeInner, Pid)> = chosen
         .all()
-        .map(|(number, holder)| (resident_bytes(holder.memory) as u64, &*nodes[number], holder.pid))
+        .map(|(number, holder)| {
+            (resident_bytes(holder.memory) as u64, &**nodes[number], holder.pid)
+        })
         // The end of who has touched nothing helps nobody.
         .filter(|(touched, ..)| *touched > 0)
         .collect();

@@ -92,6 +92,11 @@ pub(crate) fn is_too_much() -> bool {
     total() > max()
 }
 
+/// What this thread has added or taken counts now: it will be idle.
+pub(crate) fn settle() {
+    fold(MINE.get());
+}
+
 /// Gives a counted buffer back.
 #[inline]
 pub(crate) fn free(buffer: Vec<u8>) {
@@ -126,6 +131,6 @@ pub(crate) fn free_waiting() {
         let bytes = buffer.capacity();
         drop(buffer);
         change(-(bytes as i64));
-        fold(MINE.get());
+        settle();
     }
 }

@@ -36,6 +36,7 @@ mod process;
 mod profile;
 mod queue;
 mod ready;
+mod reaper;
 mod reentry;
 mod registry;
 mod resources;

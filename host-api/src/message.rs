@@ -1,7 +1,6 @@
 //! What travels between processes: bytes with a tag, and handles of resources. And notices, which the
 //! runtime puts into a mailbox when a process has ended.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use lunatic_scheduler::channel::Channel;
@@ -17,6 +16,7 @@ use crate::net::{Listener, TcpStream, TlsStream, UdpSocket};
 use crate::node::NodeInner;
 use crate::payload::Payload;
 use crate::process::ProcessState;
+use crate::reaper::{self, FEW, Lost};
 use crate::warden::ENVELOPE_BYTES;
 
 /// A message in the allocation that it is sent in. Processes hand the envelope on: who answers a
@@ -51,12 +51,28 @@ impl Extras {
 impl Drop for Extras {
     fn drop(&mut self) {
         held::sub(self.bytes());
+        if self.resources.len() > FEW {
+            self.give_up_many();
+        }
+    }
+}
+
+impl Extras {
+    /// They take long to drop if messages go with them.
+    #[cold]
+    fn give_up_many(&mut self) {
+        let resources = std::mem::take(&mut self.resources);
+        if let Some(node) = resources.iter().flatten().find_map(Resource::node) {
+            reaper::give_up(Lost::Resources(resources), node);
+        }
     }
 }
 
 impl Drop for Message {
     fn drop(&mut self) {
         held::sub(ENVELOPE_BYTES);
+        #[cfg(test)]
+        reaper::tests::note_drop();
     }
 }
 
@@ -166,6 +182,22 @@ pub(crate) enum Resource {
     Numbered(u32, Known),
 }
 
+impl Resource {
+    /// The node that it is in, if messages may go with it.
+    fn node(&self) -> Option<Kept<Arc<NodeInner>>> {
+        match self {
+            Self::Channel(transit) => Some(transit.node),
+            Self::Sender(end) | Self::Receiver(end) => Some(end.node()),
+            Self::Numbered(_, known) => known.node(),
+            Self::TcpListener(_)
+            | Self::TcpStream(_)
+            | Self::TlsStream(_)
+            | Self::UdpSocket(_)
+            | Self::Module(_) => None,
+        }
+    }
+}
+
 /// A channel on its way: counts as a reference until it arrives or is dropped.
 pub(crate) struct Transit {
     /// Taken when it is dropped.
@@ -187,36 +219,9 @@ impl Transit {
 impl Drop for Transit {
     fn drop(&mut self) {
         if let Some(channel) = self.channel.take() {
-            give_up_in_turn(channel, self.node);
+            reaper::give_up(Lost::Transit(channel), self.node);
         }
     }
-}
-
-/// A channel that was on its way, with the node that it is in.
-type Lost = (Channel<Mail>, Kept<Arc<NodeInner>>);
-
-thread_local! {
-    /// What is yet to be given up, while somebody on this thread is at it.
-    static LOST: RefCell<Option<Vec<Lost>>> = const { RefCell::new(None) };
-}
-
-/// Gives a reference up. The channel's messages may go with it, and the channels that they carry, and
-/// their messages…: one inside the other they would need as much stack as a guest likes, one after
-/// the other they need none.
-#[inline(never)]
-fn give_up_in_turn(channel: Channel<Mail>, node: Kept<Arc<NodeInner>>) {
-    let nested = LOST.with_borrow_mut(|lost| {
-        let nested = lost.is_some();
-        lost.get_or_insert_default().push((channel, node));
-        nested
-    });
-    if nested {
-        return;
-    }
-    while let Some((channel, node)) = LOST.with_borrow_mut(|lost| lost.as_mut()?.pop()) {
-        channel.remove_transit(node.handle());
-    }
-    LOST.set(None);
 }
 
 impl std::fmt::Debug for Transit {

@@ -1,8 +1,9 @@
 //! What all processes of one run share, and the run itself.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use lunatic_engine::preempt;
@@ -29,6 +30,7 @@ use crate::os;
 use crate::process::{Entry, PREEMPT_HOOKS, Params, ProcessState, Start};
 use crate::queue::Queue;
 use crate::ready::Reactor;
+use crate::reaper;
 use crate::registry::Registry;
 use crate::sql;
 use crate::stats::Observer;
@@ -260,6 +262,7 @@ impl NodeBuilder {
         let reactor = Arc::new(Reactor::default());
         let node = Arc::new(NodeInner {
             handle: OnceLock::new(),
+            held: OnceLock::new(),
             memory: Arc::clone(&memory),
             slice: self.slice,
             form: self.form,
@@ -296,10 +299,13 @@ impl NodeBuilder {
         let known = node.handle.set(runtime.handle().clone());
         assert!(known.is_ok(), "the handle is set once, here");
         held::set_max(self.host_memory_max);
+        let held = Arc::new(Held { node, module: OnceLock::new(), config: OnceLock::new() });
+        let known = held.node.held.set(Arc::downgrade(&held));
+        assert!(known.is_ok(), "what is held is set once, here");
         footprint::limit(self.total_memory_max)
-            .and_then(|()| warden::mind(&node))
+            .and_then(|()| warden::mind(&held))
+            .and_then(|()| reaper::start())
             .map_err(|source| RunError::Warden { source })?;
-        let held = Box::new(Held { node, module: OnceLock::new(), config: OnceLock::new() });
         Ok(Node { runtime, held })
     }
 }
@@ -308,14 +314,23 @@ impl NodeBuilder {
 pub struct Node {
     // Dropped first: it ends the last process.
     runtime: Runtime<ProcessState>,
-    held: Box<Held>,
+    held: Arc<Held>,
 }
 
-/// What processes refer to without counting (`Kept`). Boxed, so that it stays where it is.
-struct Held {
+/// What processes refer to without counting (`Kept`), and the messages that they have sent: who drops
+/// some on another thread than a worker has a share in this meanwhile. In an `Arc` it stays where it is.
+pub(crate) struct Held {
     node: Arc<NodeInner>,
     module: OnceLock<Module>,
     config: OnceLock<ProcessConfig>,
+}
+
+impl Deref for Held {
+    type Target = NodeInner;
+
+    fn deref(&self) -> &NodeInner {
+        &self.node
+    }
 }
 
 /// Ends a run from another thread.
@@ -343,7 +358,8 @@ impl Node {
     ) -> Result<ExitReason, RunError> {
         let stdio = config.stdio.clone();
         let held = &*self.held;
-        // SAFETY: boxed, set once, and dropped after the runtime, which has ended every process.
+        // SAFETY: it stays where it is, is set once, and is dropped after the runtime, which has ended
+        // every process; other threads that drop messages have their share in it.
         let node = unsafe { Kept::new(&held.node) };
         // SAFETY: as above.
         let module = unsafe { Kept::new(held.module.get_or_init(|| module.clone())) };
@@ -403,6 +419,7 @@ impl Node {
 /// The shared part, which every process refers to.
 pub(crate) struct NodeInner {
     handle: OnceLock<Handle<ProcessState>>,
+    held: OnceLock<Weak<Held>>,
     pub(crate) memory: Arc<MemoryPool>,
     pub(crate) slice: i64,
     form: Form,
@@ -440,6 +457,11 @@ impl NodeInner {
     /// The scheduler.
     pub(crate) fn handle(&self) -> &Handle<ProcessState> {
         self.handle.get().expect("set before the first process")
+    }
+
+    /// A share in what processes and their messages refer to; `None` if the run is over.
+    pub(crate) fn held(&self) -> Option<Arc<Held>> {
+        self.held.get()?.upgrade()
     }
 
     /// The form of a module that a process with this configuration runs.

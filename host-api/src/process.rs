@@ -122,7 +122,7 @@ unsafe impl Program for ProcessState {
 
     fn settle(&mut self, worker: &Worker<'_, Self>) -> Settled {
         let news = self.news.as_mut().is_some_and(|news| news.tell(worker, &self.node.ties));
-        let channels = self.channels.close_some(worker, CLOSED_IN_ONE_GO);
+        let channels = self.channels.close_some(worker, self.node, CLOSED_IN_ONE_GO);
         let resources = self.resources.drop_some(CLOSED_IN_ONE_GO);
         // The memory last: others have been told by then.
         let more = news || channels || resources || self.instance.shed();
@@ -299,7 +299,7 @@ impl ProcessState {
         self.wait.clear(worker, self.me.pid());
         self.account.close(self.instance.reductions_used());
         if let Some(seed) = self.seed.take() {
-            seed.ended(reason.is_normal(), worker);
+            seed.ended(reason.is_normal(), worker, self.node);
         }
         self.end_output();
         for mail in [self.scratch.take(), self.first_message.take()].into_iter().flatten() {

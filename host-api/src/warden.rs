@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use crate::exit::{ExitReason, Shortage};
 use crate::held;
 use crate::message::Mail;
-use crate::node::NodeInner;
+use crate::node::{Held, NodeInner};
 
 /// Between two looks at what is held, at first and later on.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -48,7 +48,7 @@ const CHANNEL_NOTED_BYTES: u64 = 1 << 20;
 pub(crate) const ENVELOPE_BYTES: usize = 96;
 
 static THREAD: OnceLock<Thread> = OnceLock::new();
-static NODES: Mutex<Vec<Weak<NodeInner>>> = Mutex::new(Vec::new());
+static NODES: Mutex<Vec<Weak<Held>>> = Mutex::new(Vec::new());
 
 /// Has it look.
 pub(crate) fn wake() {
@@ -61,7 +61,7 @@ pub(crate) fn wake() {
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub(crate) fn mind(node: &Arc<NodeInner>) -> std::io::Result<()> {
+pub(crate) fn mind(node: &Arc<Held>) -> std::io::Result<()> {
     let mut nodes = NODES.lock();
     nodes.retain(|node| node.strong_count() > 0);
     nodes.push(Arc::downgrade(node));
@@ -73,8 +73,8 @@ pub(crate) fn mind(node: &Arc<NodeInner>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The nodes that there are.
-pub(crate) fn nodes() -> Vec<Arc<NodeInner>> {
+/// The nodes that there are, with what their messages refer to.
+pub(crate) fn nodes() -> Vec<Arc<Held>> {
     NODES.lock().iter().filter_map(Weak::upgrade).collect()
 }
 
@@ -128,7 +128,7 @@ fn wait_until_it_gets_worse(victim_lives: impl Fn() -> bool) {
 }
 
 /// Ends whoever is to blame, if anybody is; the process that ends.
-fn act<'a>(nodes: &'a [Arc<NodeInner>], ended: &mut Vec<Pid>) -> Option<(&'a NodeInner, Pid)> {
+fn act<'a>(nodes: &'a [Arc<Held>], ended: &mut Vec<Pid>) -> Option<(&'a NodeInner, Pid)> {
     let process = nodes
         .iter()
         .flat_map(|node| node.handle().holders().map(move |holder| (node, holder)))
@@ -182,7 +182,7 @@ fn empty(node: &NodeInner, channel: &Channel<Mail>) {
 }
 
 /// What a channel's messages take.
-fn bytes_in(channel: &Channel<Mail>) -> u64 {
+pub(crate) fn bytes_in(channel: &Channel<Mail>) -> u64 {
     channel.bytes() + (channel.len() * ENVELOPE_BYTES) as u64
 }
 

@@ -45,7 +45,7 @@ fn put(p: Process<Native>, channel: &Channel<u64>, message: u64) -> Result<(), T
 }
 
 fn leave(p: Process<Native>, channel: &Channel<u64>) {
-    p.on_worker(|w, _| channel.remove_holder(w));
+    p.on_worker(|w, _| assert!(!channel.remove_holder(w), "nothing is left"));
 }
 
 fn many_to_many(capacity: usize) {
@@ -77,7 +77,7 @@ fn many_to_many(capacity: usize) {
     }
     // The test itself held it; now only the processes do. The receivers end when nobody can send
     // any more.
-    channel.remove_holder(runtime.handle());
+    assert!(!channel.remove_holder(runtime.handle()));
     drop(sender);
     for end in ends {
         assert_eq!(end.recv().unwrap(), End::Returned);
@@ -114,17 +114,19 @@ fn a_bound_is_a_bound() {
 }
 
 #[test]
-fn the_last_holder_closes_and_drops_what_is_left() {
+fn the_last_holder_closes_and_is_told_what_is_left() {
     let runtime = runtime(1);
     let waker = runtime.handle();
     let channel = Channel::new(0);
     let witness = Arc::new(());
     channel.try_send(waker, witness.clone()).unwrap();
     channel.add_transit();
-    channel.remove_holder(waker);
-    assert!(!channel.is_closed(), "it is on its way to somebody");
-    channel.remove_transit(waker);
+    assert!(!channel.remove_holder(waker), "it is on its way to somebody");
+    assert!(!channel.is_closed());
+    assert!(channel.remove_transit(waker), "nobody will receive what is left");
     assert!(channel.is_closed());
+    assert_eq!(Arc::strong_count(&witness), 2);
+    assert!(channel.try_receive(waker).is_ok());
     assert_eq!(Arc::strong_count(&witness), 1);
     assert!(matches!(channel.try_send(waker, witness), Err(TrySend::Closed(_))));
     assert_eq!(channel.try_receive(waker).unwrap_err(), TryReceive::Closed);
@@ -145,7 +147,7 @@ fn a_receive_that_nobody_can_satisfy_ends() {
                 .1
             })
             .collect();
-        channel.remove_holder(runtime.handle());
+        assert!(!channel.remove_holder(runtime.handle()));
         for end in ends {
             assert_eq!(end.recv().unwrap(), End::Returned);
         }
@@ -190,7 +192,7 @@ fn a_transit_reference_or_a_limited_wait_keeps_hope() {
     });
     assert!(runtime.handle().exists(pid));
     channel.try_send(runtime.handle(), 5).unwrap();
-    channel.remove_transit(runtime.handle());
+    assert!(!channel.remove_transit(runtime.handle()));
     assert_eq!(ends.recv().unwrap(), End::Returned);
 }
 
@@ -209,7 +211,7 @@ fn a_chosen_waiter_that_does_not_come_passes_it_on() {
         let (last_will, left) = (channel.clone(), waiting.clone());
         let on_end: OnEnd = Box::new(move |worker, _, how| {
             last_will.unregister(worker, &mut left.lock().unwrap());
-            last_will.remove_holder(worker);
+            assert!(!last_will.remove_holder(worker));
             sender.send(how).unwrap();
         });
         let body = move |p: Process<Native>| {
@@ -244,7 +246,7 @@ fn a_chosen_waiter_that_does_not_come_passes_it_on() {
     assert_eq!(how, End::Returned);
     assert_eq!(waiters[0].1.recv().unwrap(), End::Killed);
     assert_eq!(second.recv().unwrap(), End::Returned);
-    channel.remove_holder(handle);
+    assert!(!channel.remove_holder(handle));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::IntoValues;
+use std::sync::Arc;
 use std::task::Poll;
 
 use lunatic_scheduler::Worker;
@@ -10,8 +11,11 @@ use lunatic_scheduler::channel::{Channel, TryReceive, TrySend, Waiting};
 use super::message::TIMEOUT;
 use crate::bind::{Call, Fault, host_functions};
 use crate::held::{self, RESOURCE_BYTES};
+use crate::kept::Kept;
 use crate::message::{Mail, Message};
+use crate::node::NodeInner;
 use crate::process::ProcessState;
+use crate::reaper::{self, Lost};
 use crate::stats::Own;
 
 /// The channel is closed: nobody will ever take the other side.
@@ -81,7 +85,12 @@ impl ChannelTable {
         Ok(handle)
     }
 
-    fn remove(&mut self, handle: u64, worker: &Worker<'_, ProcessState>) -> Result<(), Fault> {
+    fn remove(
+        &mut self,
+        handle: u64,
+        worker: &Worker<'_, ProcessState>,
+        node: Kept<Arc<NodeInner>>,
+    ) -> Result<(), Fault> {
         let handles = self.handles.as_mut().ok_or_else(|| unknown(handle))?;
         let channel = handles.by_handle.remove(&handle).ok_or_else(|| unknown(handle))?;
         held::sub(RESOURCE_BYTES);
@@ -89,7 +98,7 @@ impl ChannelTable {
         *count -= 1;
         if *count == 0 {
             handles.counts.remove(&channel.id());
-            channel.remove_holder(worker);
+            release(channel, worker, node);
         }
         Ok(())
     }
@@ -100,7 +109,12 @@ impl ChannelTable {
     }
 
     /// The process has ended: closes so many handles. Whether there are more.
-    pub(crate) fn close_some(&mut self, worker: &Worker<'_, ProcessState>, most: usize) -> bool {
+    pub(crate) fn close_some(
+        &mut self,
+        worker: &Worker<'_, ProcessState>,
+        node: Kept<Arc<NodeInner>>,
+        most: usize,
+    ) -> bool {
         if let Some(handles) = self.handles.take() {
             let Handles { by_handle, counts, .. } = *handles;
             self.closing = Some(Box::new(Closing { handles: by_handle.into_values(), counts }));
@@ -109,10 +123,17 @@ impl ChannelTable {
         for channel in closing.handles.by_ref().take(most) {
             held::sub(RESOURCE_BYTES);
             if closing.counts.remove(&channel.id()).is_some() {
-                channel.remove_holder(worker);
+                release(channel, worker, node);
             }
         }
         closing.handles.len() > 0
+    }
+}
+
+/// A process has the channel no longer.
+fn release(channel: Channel<Mail>, worker: &Worker<'_, ProcessState>, node: Kept<Arc<NodeInner>>) {
+    if channel.remove_holder(worker) {
+        reaper::give_up(Lost::Rest(channel), node);
     }
 }
 
@@ -146,7 +167,7 @@ host_functions! {
 
     /// Gives up a handle. Traps if it is unknown.
     fn close(call, channel: u64) -> Result<(), Fault> {
-        call.state.channels.remove(channel, call.worker)?;
+        call.state.channels.remove(channel, call.worker, call.state.node)?;
         call.state.tell_held();
         Ok(())
     }

@@ -25,9 +25,9 @@
 //! message in flight that carries it counts as transit. If the queue is empty, there is no transit,
 //! and every holder stands in the book as a receiver that waits without a limit, nobody can ever
 //! send: the channel closes, and all of them learn it. Likewise if it is full and all are senders.
-//! It also closes when the last holder and transit are gone; what is left in it is dropped then. (A
-//! channel whose own queue holds the last message that carries it is not found out: that transit
-//! counts.)
+//! It also closes when the last holder and transit are gone; whoever was the last is told whether
+//! something is left in it, which may take long to drop. (A channel whose own queue holds the last
+//! message that carries it is not found out: that transit counts.)
 //!
 //! A `Wait::Forever` must mean it: only the channel or death may end such a wait.
 
@@ -234,9 +234,11 @@ impl<M> Channel<M> {
         self.0.book.lock().holders += 1;
     }
 
-    /// A process has it no longer. It must not stand in the book.
-    pub fn remove_holder(&self, waker: &impl Wake) {
-        self.change(waker, |book| &mut book.holders);
+    /// A process has it no longer. It must not stand in the book. Whether messages are left that
+    /// nobody can receive: the caller takes them out, however many they are.
+    #[must_use]
+    pub fn remove_holder(&self, waker: &impl Wake) -> bool {
+        self.change(waker, |book| &mut book.holders)
     }
 
     /// One more message in flight carries the channel.
@@ -244,12 +246,14 @@ impl<M> Channel<M> {
         self.0.book.lock().transit += 1;
     }
 
-    /// Such a message was received (count the receiver as holder first) or dropped.
-    pub fn remove_transit(&self, waker: &impl Wake) {
-        self.change(waker, |book| &mut book.transit);
+    /// Such a message was received (count the receiver as holder first) or dropped. Whether messages
+    /// are left, as above.
+    #[must_use]
+    pub fn remove_transit(&self, waker: &impl Wake) -> bool {
+        self.change(waker, |book| &mut book.transit)
     }
 
-    fn change(&self, waker: &impl Wake, count: impl FnOnce(&mut Book) -> &mut usize) {
+    fn change(&self, waker: &impl Wake, count: impl FnOnce(&mut Book) -> &mut usize) -> bool {
         let inner = &*self.0;
         let mut book = inner.book.lock();
         let count = count(&mut book);
@@ -258,9 +262,7 @@ impl<M> Channel<M> {
         let chosen = inner.settle(&mut book);
         drop(book);
         inner.wake(chosen, waker);
-        if abandoned {
-            while inner.queue.pop().is_some() {} // outside the lock: destructors are not ours
-        }
+        abandoned && !inner.queue.is_empty()
     }
 
     /// Closes it for good: nobody can send any more, and who waits learns it. For those who know

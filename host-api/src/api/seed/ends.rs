@@ -5,15 +5,15 @@
 //! dropped. The last sender's drop tells those who wait; the last receiver's drops what nobody will
 //! read.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lunatic_scheduler::channel::Channel;
+use lunatic_scheduler::channel::{Channel, Wake};
 
 use crate::kept::Kept;
 use crate::message::Mail;
 use crate::node::NodeInner;
+use crate::reaper::{self, Lost};
 
 /// One end of a channel, held by a process or by a message on its way.
 pub(crate) struct End {
@@ -59,51 +59,43 @@ impl End {
         self.shared().channel.clone()
     }
 
+    /// The node that it is in.
+    pub(crate) fn node(&self) -> Kept<Arc<NodeInner>> {
+        self.node
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         self.shared.as_ref().expect("taken only when dropped")
     }
 }
 
-/// What is to be given up, in the node that it is in.
-type Lost = (Arc<Shared>, Side, Kept<Arc<NodeInner>>);
-
-thread_local! {
-    /// What is yet to be given up, while somebody on this thread is at it.
-    static LOST: RefCell<Option<Vec<Lost>>> = const { RefCell::new(None) };
-}
-
 impl Drop for End {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.take() {
-            give_up_in_turn((shared, self.side, self.node));
+            reaper::give_up(Lost::End(Ended { shared, side: self.side }), self.node);
         }
     }
 }
 
-/// Gives an end up. Messages may go with it, and the ends that they carry, and their messages…: one
-/// inside the other they would need as much stack as a guest likes.
-#[inline(never)]
-fn give_up_in_turn(lost: Lost) {
-    let nested = LOST.with_borrow_mut(|all| {
-        let nested = all.is_some();
-        all.get_or_insert_default().push(lost);
-        nested
-    });
-    if nested {
-        return;
-    }
-    while let Some((shared, side, node)) = LOST.with_borrow_mut(|all| all.as_mut()?.pop()) {
+/// An end that was dropped and still counts.
+pub(crate) struct Ended {
+    shared: Arc<Shared>,
+    side: Side,
+}
+
+impl Ended {
+    /// It counts no longer. The channel, if something is left in it that nobody can receive.
+    pub(crate) fn give_up(self, waker: &impl Wake) -> Option<Channel<Mail>> {
+        let Self { shared, side } = self;
         let was_last = shared.ends[side as usize].fetch_sub(1, Ordering::AcqRel) == 1;
         if was_last {
-            shared.channel.close(node.handle());
+            shared.channel.close(waker);
         }
         // A sender that was at it when the last receiver went has left its message behind; whoever
         // drops the channel finds it.
-        if was_last && side == Side::Receiver || Arc::strong_count(&shared) == 1 {
-            while shared.channel.try_receive(node.handle()).is_ok() {}
-        }
+        let has_rest = was_last && side == Side::Receiver || Arc::strong_count(&shared) == 1;
+        (has_rest && !shared.channel.is_empty()).then(|| shared.channel.clone())
     }
-    LOST.set(None);
 }
 
 impl std::fmt::Debug for End {

@@ -20,6 +20,7 @@ use super::state::Seed;
 use super::{join_child, receive, replace_current, slices, spawn_child, write_message};
 use crate::bind::{Call, Fault, host_functions};
 use crate::held::{self, RESOURCE_BYTES};
+use crate::kept::Kept;
 use crate::memory::Ptr;
 use crate::message::{Mail, Resource};
 use crate::net::TcpStream;
@@ -65,6 +66,16 @@ impl Known {
             Self::Stream { stream, .. } => {
                 Self::Stream { stream: Arc::clone(stream), handle: None }
             }
+        }
+    }
+}
+
+impl Known {
+    /// The node that it is in, if messages may go with it.
+    pub(crate) fn node(&self) -> Option<Kept<Arc<NodeInner>>> {
+        match self {
+            Self::Channel { sender, .. } | Self::Passing { sender, .. } => Some(sender.node()),
+            Self::Stream { .. } => None,
         }
     }
 }

@@ -12,8 +12,11 @@ use super::numbered::Numbered;
 use super::referenced::Both;
 use crate::bind::Fault;
 use crate::held::{self, RESOURCE_BYTES};
+use crate::kept::Kept;
 use crate::message::{Mail, Resource};
+use crate::node::NodeInner;
 use crate::process::ProcessState;
+use crate::reaper::{self, FEW, Lost};
 
 /// What a process has of these interfaces; most processes have none.
 #[derive(Default)]
@@ -42,10 +45,18 @@ impl Seed {
         ends + things + self.numbered.count() + self.pending.len()
     }
 
-    /// The process has ended. What it had goes with this.
-    pub(crate) fn ended(self: Box<Self>, well: bool, worker: &Worker<'_, ProcessState>) {
+    /// The process has ended. What it had goes with this, if need be in a while.
+    pub(crate) fn ended(
+        self: Box<Self>,
+        well: bool,
+        worker: &Worker<'_, ProcessState>,
+        node: Kept<Arc<NodeInner>>,
+    ) {
         if let Some(waiter) = self.fate.end(well) {
             worker.wake(waiter);
+        }
+        if self.open() > FEW {
+            reaper::give_up_elsewhere(Lost::Seed(self), node);
         }
     }
 }
