@@ -335,6 +335,38 @@ fn a_number_in_a_message_is_a_channel_only_if_its_sender_knew_it() {
     run_wat(&program(body, child)).expect(134).says(&["knows no channel"]);
 }
 
+#[test]
+fn others_run_while_a_long_message_is_searched_for_numbers() {
+    // 16 MiB. The child takes many turns before it says so, and did so before the sender was back.
+    let child = r#"
+      (table 1 funcref) (elem (i32.const 0) $child)
+      (func $child (param $main i32) (param i32) (local $i i32)
+        (loop $again
+          (call $yield)
+          (local.set $i (i32.add (local.get $i) (i32.const 1)))
+          (br_if $again (i32.lt_u (local.get $i) (i32.const 50))))
+        (call $send (i64.extend_i32_u (local.get $main)) (i64.const 7)))"#;
+    let body = "(local $channel i32) (local $i i32)
+      (local.set $channel (call $seed_open (i32.const 0)))
+      (loop $again
+        (i64.store (i32.add (i32.const 4096) (i32.mul (local.get $i) (i32.const 8)))
+          (i64.const 0x1000000000000))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $i) (i32.const 256))))
+      (drop (call $seed_spawn (i32.const 0) (i32.wrap_i64 (call $self)) (i32.const 0)))
+      (call $seed_send (local.get $channel) (i32.const 4096) (i32.const 256))
+      (if (call $receive (i32.const 0) (i32.const 0) (i64.const 0)) (then unreachable))
+      (if (i64.ne (call $value) (i64.const 7)) (then unreachable))
+      (call $exit (i32.shr_u (call $seed_prepare (local.get $channel)) (i32.const 17)))";
+    let imports = r#"(module
+      (import "lunatic" "spawn" (func $seed_spawn (param i32 i32 i32) (result i32)))
+      (import "lunatic" "channel_open" (func $seed_open (param i32) (result i32)))
+      (import "lunatic" "channel_send" (func $seed_send (param i32 i32 i32)))
+      (import "lunatic" "channel_receive_prepare" (func $seed_prepare (param i32) (result i32)))"#;
+    let text = support::program(child, body).replacen("(module", imports, 1);
+    run_wat_with(&["--workers", "1"], &text).expect(128);
+}
+
 /// A stream of the process with itself: `$c` is a handle of the one end, `$d` of the other.
 fn with_streams(body: &str) -> String {
     let at = address("127.83.0.8");

@@ -140,25 +140,26 @@ fn write_message(
 }
 
 /// Sends, waiting while the channel is full; whether it was sent, and not closed. `message` is asked
-/// once, when the call begins.
+/// when the call begins, until there is one.
 fn send(
     call: &mut Call<'_, '_>,
     channel: impl FnOnce(&Seed) -> Result<Channel<Mail>, Fault>,
-    message: impl FnOnce(&mut Call<'_, '_>) -> Result<Mail, Fault>,
+    message: impl FnOnce(&mut Call<'_, '_>) -> Poll<Result<Mail, Fault>>,
 ) -> Poll<Result<bool, Fault>> {
-    let sent = (|| {
-        if call.state.wait.channel.is_none() {
-            let mail = message(call)?;
-            replace_current(call, Some(mail));
+    if call.state.wait.channel.is_none() {
+        match message(call) {
+            Poll::Ready(Ok(mail)) => replace_current(call, Some(mail)),
+            Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
+            Poll::Pending => return Poll::Pending,
         }
-        let sent = send_message(call, |state| channel(seed_of(&state.seed)?), FOREVER)?;
-        if sent.is_some_and(|status| status != 0) {
-            replace_current(call, None);
+    }
+    match send_message(call, |state| channel(seed_of(&state.seed)?), FOREVER) {
+        Ok(Some(status)) => {
+            if status != 0 {
+                replace_current(call, None);
+            }
+            Poll::Ready(Ok(status == 0))
         }
-        Ok(sent)
-    })();
-    match sent {
-        Ok(Some(status)) => Poll::Ready(Ok(status == 0)),
         Ok(None) => Poll::Pending,
         Err(fault) => Poll::Ready(Err(fault)),
     }

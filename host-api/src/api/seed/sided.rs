@@ -96,7 +96,7 @@ host_functions! {
     /// Sends bytes, with what was attached to the next message, waiting while the channel is full.
     /// 0: sent. 1: closed, as no receiver is left.
     fn channel_send(call, sender: u32, data_ptr: Ptr, data_len: u32) -> Poll<Result<u32, Fault>> {
-        let message = |call: &mut Call<'_, '_>| message(call, data_ptr, data_len);
+        let message = |call: &mut Call<'_, '_>| Poll::Ready(message(call, data_ptr, data_len));
         let sender = |seed: &Seed| Ok(seed.senders.get(sender)?.channel());
         super::send(call, sender, message).map_ok(|sent| if sent { 0 } else { CLOSED })
     }
