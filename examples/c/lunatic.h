@@ -1001,7 +1001,8 @@ void lunatic_metrics_histogram(const char *name_ptr, uint32_t name_len, double v
  * process has at most 64 connections. `ATTACH` is for `:memory:` only, extensions are not loaded, and settings
  * that concern more than the one database are refused or do nothing. Who needs a lock that another
  * connection has waits for it, 5 seconds at most (`PRAGMA busy_timeout` does nothing). SQLite's
- * instructions cost fuel; 32 queries of all processes run at the same time, others queue. */
+ * instructions cost fuel; 32 queries of all processes run at the same time, 18 of those that descend
+ * from one child of the main process and have one configuration, others queue. */
 
 /* Opens the database at a path in a directory that the process was given, or makes it if it is not
  * there and the directory may be written. `:memory:` and the empty path are ones without a file. 0:

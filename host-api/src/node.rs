@@ -383,6 +383,7 @@ impl Node {
             tie: None,
             place: None,
             seed: None,
+            branch: None,
             is_main: true,
         };
         if let Err(error) = start.by_handle(self.runtime.handle()) {

@@ -29,13 +29,14 @@ use crate::api::error::ErrorTable;
 use crate::api::seed::state::Seed;
 use crate::api::wasi::WasiState;
 use crate::bind::ShortCalls;
-use crate::config::{ConfigRef, Overflow};
+use crate::config::{ConfigRef, Overflow, ProcessConfig};
 use crate::exit::{ExitReason, Shortage};
 use crate::forms::ModuleRef;
 use crate::held::RESOURCE_BYTES;
 use crate::kept::Kept;
 use crate::message::{Mail, Message};
 use crate::node::NodeInner;
+use crate::queue::Owner;
 use crate::reentry::Away;
 use crate::resources::Resources;
 use crate::rights::RightsState;
@@ -64,6 +65,8 @@ pub(crate) struct ProcessState {
     /// Others who are yet to be told of its end.
     news: Option<Box<News>>,
     is_main: bool,
+    /// The child of the main process that it descends from, or itself.
+    branch: Pid,
     /// The message that this process writes or reads.
     pub(crate) scratch: Option<Mail>,
     /// A message that came with the spawn: before everything in the mailbox.
@@ -235,6 +238,17 @@ impl ProcessState {
     /// Its id.
     pub(crate) fn pid(&self) -> Pid {
         self.me.pid()
+    }
+
+    /// The branch of its children; `None`: each begins one.
+    pub(crate) fn branch_of_children(&self) -> Option<Pid> {
+        (!self.is_main).then_some(self.branch)
+    }
+
+    /// For work that it has done elsewhere.
+    pub(crate) fn owner(&self) -> Owner {
+        let config: *const ProcessConfig = &*self.config;
+        Owner { branch: self.branch, config: config.addr(), process: self.pid() }
     }
 
     /// Its handle, for the mailbox.

@@ -351,6 +351,7 @@ impl Child {
             Ok(place) => place,
             Err(message) => return Poll::Ready(Ok(Err(message))),
         };
+        let branch = call.state.branch_of_children();
         Poll::Ready(Ok(Ok(Start {
             node: call.state.node,
             entry: Entry::new(&image, name, types, params),
@@ -361,6 +362,7 @@ impl Child {
             first_message: self.with_message.then_some(&mut call.state.scratch),
             tie: self.tags.any().then_some((me, self.tags)),
             seed: None,
+            branch,
             is_main: false,
         })))
     }

@@ -44,7 +44,8 @@ host_functions! {
     /// process has at most 64 connections. `ATTACH` is for `:memory:` only, extensions are not loaded, and settings
     /// that concern more than the one database are refused or do nothing. Who needs a lock that another
     /// connection has waits for it, 5 seconds at most (`PRAGMA busy_timeout` does nothing). SQLite's
-    /// instructions cost fuel; 32 queries of all processes run at the same time, others queue.
+    /// instructions cost fuel; 32 queries of all processes run at the same time, 18 of those that descend
+    /// from one child of the main process and have one configuration, others queue.
     pub(crate) MODULE: "lunatic::sqlite";
 
     /// Opens the database at a path in a directory that the process was given, or makes it if it is not
@@ -346,7 +347,7 @@ fn submit(
     asker: Asker,
     work: impl FnOnce() + Send + 'static,
 ) -> Result<(), Fault> {
-    let task = Task { owner: Some(call.state.pid()), asker: Some(asker), work: Box::new(work) };
+    let task = Task { owner: Some(call.state.owner()), asker: Some(asker), work: Box::new(work) };
     Queue::put(&call.state.node, |node| &node.sql, task)
         .map_err(|error| Fault::new(format!("cannot use SQLite: {error}")))
 }

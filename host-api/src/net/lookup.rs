@@ -8,8 +8,9 @@
 //!    away (or whose time was up) is not asked.
 //! 3. The process, asked again, finds the answer, or parks again.
 //!
-//! A resolver that has been asked cannot be stopped. So one process has some of the places at most:
-//! else it could take all of them with questions that nobody answers, each given up at once.
+//! A resolver that has been asked cannot be stopped. So one process, and those that it has spawned, have
+//! some of the places at most: else it could take all of them with questions that nobody answers, each
+//! given up at once.
 
 use std::fmt;
 use std::io;
@@ -21,7 +22,7 @@ use parking_lot::Mutex;
 
 use crate::jobs::Asker;
 use crate::node::NodeInner;
-use crate::queue::{Queue, Task};
+use crate::queue::{Owner, Queue, Task};
 use crate::stdio::Host;
 
 /// Look-ups that run at the same time. A quarter of the pool's threads.
@@ -48,11 +49,12 @@ impl fmt::Debug for Lookup {
 
 impl Lookup {
     /// Has `HOST:PORT` looked up for a process, which is woken when there is an answer.
-    pub(crate) fn begin(node: &Arc<NodeInner>, pid: Pid, name: String) -> io::Result<Self> {
+    pub(crate) fn begin(node: &Arc<NodeInner>, owner: Owner, name: String) -> io::Result<Self> {
         let place = Arc::new(Place::default());
-        let turn = Turn { place: Arc::downgrade(&place), node: Arc::clone(node), pid };
+        let turn =
+            Turn { place: Arc::downgrade(&place), node: Arc::clone(node), pid: owner.process };
         let work = Box::new(move || turn.finish(look_up(&name)));
-        let task = Task { owner: Some(pid), asker: Some(Asker::of(&place)), work };
+        let task = Task { owner: Some(owner), asker: Some(Asker::of(&place)), work };
         Queue::put(node, |node| &node.lookups, task).map_err(io::Error::other)?;
         Ok(Self(place))
     }

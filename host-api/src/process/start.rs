@@ -44,6 +44,8 @@ pub(crate) struct Start<'a> {
     pub(crate) place: Option<Place>,
     /// What a process of the seed era is born with. Taken as the first message is.
     pub(crate) seed: Option<&'a mut Option<Box<Seed>>>,
+    /// The branch that it belongs to; `None`: it begins one.
+    pub(crate) branch: Option<Pid>,
     pub(crate) is_main: bool,
 }
 
@@ -109,6 +111,7 @@ impl<'a> Start<'a> {
             exit: None,
             news: None,
             is_main: self.is_main,
+            branch: self.branch.unwrap_or(me.pid()),
             scratch: None,
             first_message: self.first_message.and_then(Option::take),
             channels: ChannelTable::default(),

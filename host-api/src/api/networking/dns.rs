@@ -128,7 +128,7 @@ pub(in crate::api) fn look_up(
         return Ok(Some(Err(LookupError::Failed(failure))));
     }
     let node = call.state.node.get();
-    match Lookup::begin(node, call.state.pid(), name.to_string()) {
+    match Lookup::begin(node, call.state.owner(), name.to_string()) {
         Ok(lookup) => {
             call.state.resources.net().pending = Some(Pending::Lookup(lookup));
             // Sets the deadline. A look-up without time is not begun in vain: it may be quick.

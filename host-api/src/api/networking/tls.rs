@@ -186,7 +186,7 @@ fn listen(
                 turn.finish(TlsListener::config(&pem));
             }
         });
-        let task = Task { owner: Some(call.state.pid()), asker: Some(asker), work };
+        let task = Task { owner: Some(call.state.owner()), asker: Some(asker), work };
         let begun = Queue::put(call.state.node.get(), |node| &node.certificates, task);
         begun.map_err(|error| Fault::new(format!("no thread to read certificates in: {error}")))
     });

@@ -77,6 +77,7 @@ fn spawn_child(
         tie: None,
         place,
         seed: Some(&mut born),
+        branch: call.state.branch_of_children(),
         is_main: false,
     };
     let result = start.on_worker(call.worker);

@@ -1,4 +1,5 @@
-//! Names that no server answers for, asked for by one process, again and again. This program is the name server, too.
+//! Names that no server answers for, asked for by one process, again and again, and by one that has others
+//! ask, too. This program is the name server, too.
 //! Needs a network of its own, and a resolver that waits for long. Prints `ok <behaviour>` for each.
 
 use lunatic::net::{resolve, resolve_timeout, UdpSocket};
@@ -8,8 +9,9 @@ use std::io::ErrorKind;
 use std::time::Duration;
 use test_guests::{check, check_eq};
 
-/// Look-ups of one process that may be under way.
+/// Look-ups of one process that may be under way, and of all that it has spawned.
 const SHARE: usize = 4;
+const SHARE_OF_BRANCH: usize = 9;
 
 fn main() {
     let names = UdpSocket::bind("127.0.0.1:53").expect("nobody serves names here");
@@ -17,12 +19,7 @@ fn main() {
     let own = mailbox.process();
     Process::spawn((names, own), |(names, main)| serve(names, main)).expect("there is room");
     Process::spawn(own, |main| {
-        for number in 0..40 {
-            let name = format!("hang{number}.test:80");
-            let gone =
-                resolve_timeout(&name, Duration::from_millis(20)).map_err(|error| error.kind());
-            assert_eq!(gone, Err(ErrorKind::TimedOut));
-        }
+        ask_in_vain("one", 40);
         main.send(0);
     })
     .expect("there is room");
@@ -32,14 +29,45 @@ fn main() {
     let asked = mailbox.receive();
     check("the first one had questions under way", asked > 0);
     check("it did not have all places", asked <= SHARE);
+    // As many as it likes, each of which ends when it has given up: none is left, and what they did counts.
+    Process::spawn(own, |main| {
+        let mailbox = Mailbox::<usize>::own();
+        for child in 0..8 {
+            Process::spawn(
+                (child, mailbox.process()),
+                |(child, parent): (usize, Process<usize>)| {
+                    ask_in_vain(&format!("many{child}"), 10);
+                    parent.send(0);
+                },
+            )
+            .expect("there is room");
+        }
+        (0..8).for_each(|_| assert_eq!(mailbox.receive(), 0));
+        main.send(0);
+    })
+    .expect("there is room");
+    check_eq("all its children have given all up", mailbox.receive(), 0);
+    check("another one gets its answer again", resolve("good.other.test:80").is_ok());
+    let more = mailbox.receive() - asked;
+    check("the children had questions under way", more > 0);
+    check("they did not have all places", more <= SHARE_OF_BRANCH);
 }
 
-/// Answers for `good.test`, having told how many other names were asked for before.
+/// So many names, each given up soon.
+fn ask_in_vain(label: &str, count: usize) {
+    for number in 0..count {
+        let name = format!("{label}x{number}.test:80");
+        let gone = resolve_timeout(&name, Duration::from_millis(20)).map_err(|error| error.kind());
+        assert_eq!(gone, Err(ErrorKind::TimedOut));
+    }
+}
+
+/// Answers for names that begin with `good`, having told once how many others were asked for before.
 fn serve(server: UdpSocket, main: Process<usize>) {
     const HEADER: usize = 12;
     let mut packet = [0; 512];
     let mut others = HashSet::new();
-    let mut has_told = false;
+    let mut told = HashSet::new();
     loop {
         let (count, from) = server.recv_from(&mut packet).expect("it receives");
         let Some(end) = packet[HEADER..count].iter().position(|&byte| byte == 0) else { continue };
@@ -48,9 +76,8 @@ fn serve(server: UdpSocket, main: Process<usize>) {
             others.insert(name.to_vec());
             continue;
         }
-        if !has_told {
+        if told.insert(name.to_vec()) {
             main.send(others.len());
-            has_told = true;
         }
         // Behind the name: its type, of which 1 is an IPv4 address, and its class.
         let is_ipv4 = packet[HEADER + end + 1..HEADER + end + 3] == [0, 1];
