@@ -2,10 +2,12 @@
 
 mod support;
 
-use std::os::unix::fs::symlink;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::process::Stdio;
 
-use support::{Output, run_guest};
+use support::{Output, guest, lunatic, run_guest};
 
 /// Has the guest make these calls; options in front. `None`: there are no guests.
 fn run(options: &[&str], lines: &[&str]) -> Option<Output> {
@@ -240,6 +242,61 @@ fn queries_of_the_killed_end_and_leave_their_threads() {
             (&endless, "killed"),
             ("open :memory:", "connection 0"),
             ("query 0 SELECT 6 * 7", "[42]"),
+        ],
+    );
+}
+
+/// Locks that a program has on a file, as the system lists them.
+fn locks_on(file: &Path) -> usize {
+    let inode = format!(":{} ", std::fs::metadata(file).expect("it is there").ino());
+    let all = std::fs::read_to_string("/proc/locks").expect("Linux");
+    all.lines().filter(|line| line.contains(" WRITE ") && line.contains(&inode)).count()
+}
+
+#[test]
+fn a_database_stays_locked_for_other_programs_whatever_guests_do_with_its_file() {
+    let Some(guest) = guest("sql") else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("a.db");
+    let mut command = lunatic();
+    command.args(["run", "--dir", text(dir.path()), "--dir"]);
+    command.arg(format!("{}::/ro:ro", text(dir.path()))).arg(guest);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut run = command.spawn().expect("it can be run");
+    let mut answers = BufReader::new(run.stdout.take().expect("piped")).lines();
+    let mut asked = run.stdin.take().expect("piped");
+    let mut ask = |line: &str| {
+        writeln!(asked, "{line}").expect("it listens");
+        answers.next().expect("it answers").expect("text")
+    };
+    ask(&format!("open {}", text(&file)));
+    assert_eq!(ask("exec 0 CREATE TABLE a (b); INSERT INTO a VALUES (1)"), "done");
+    assert_eq!(locks_on(&file), 1);
+    // Read and closed by a guest, and by connections that may only read.
+    let bytes = std::fs::metadata(&file).expect("it is there").len();
+    assert_eq!(ask(&format!("cut {bytes} {}", text(&file))), "cut true");
+    assert_eq!(locks_on(&file), 1);
+    ask("open /ro/a.db");
+    assert_eq!(ask("query 1 SELECT b FROM a"), "[1]");
+    let apart = ask("apart together open /ro/a.db | query 0 SELECT b FROM a");
+    assert_eq!(apart, "connection 0 | [1]");
+    assert_eq!(locks_on(&file), 1);
+    drop(asked);
+    assert!(run.wait().expect("it ends").success());
+    assert_eq!(locks_on(&file), 0);
+    // Who only reads lets others write, and makes way for those.
+    answers_on(
+        "1",
+        &["--dir", text(dir.path()), "--dir", &format!("{}::/ro:ro", text(dir.path()))],
+        &[
+            ("open /ro/a.db", "connection 0"),
+            ("prepare 0 SELECT 1 FROM a", "0"),
+            ("step 0", "100"),
+            (&format!("open {}", text(&file)), "connection 1"),
+            ("exec 1 BEGIN IMMEDIATE; INSERT INTO a VALUES (2)", "done"),
+            ("step 0", "101"),
+            ("exec 1 COMMIT", "done"),
+            ("query 0 SELECT count(*) FROM a", "[2]"),
         ],
     );
 }

@@ -11,6 +11,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fs::File;
 use std::os::fd::{AsRawFd, IntoRawFd};
 
+use parking_lot::Mutex;
+
 use super::scene::here;
 use crate::api::wasi::Errno;
 use crate::fs::{Follow, OpenDir};
@@ -115,6 +117,88 @@ pub(super) unsafe extern "C" fn access(name: *const c_char, how: c_int) -> c_int
         })
     };
     found.map_or_else(fail, |_| 0)
+}
+
+/// Databases that this program has locked for itself, each with the descriptor that has the lock.
+static LOCKED: Mutex<Vec<(FileId, c_int)>> = Mutex::new(Vec::new());
+
+/// A file's device and number.
+type FileId = (libc::dev_t, libc::ino_t);
+
+fn id_of(descriptor: c_int) -> Option<FileId> {
+    let mut found = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: has room for the answer.
+    if unsafe { libc::fstat(descriptor, found.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: the system has filled it in.
+    let found = unsafe { found.assume_init() };
+    Some((found.st_dev, found.st_ino))
+}
+
+/// Locks. What SQLite takes a database with for this program is made a lock of the open file: a plain
+/// one is the process's, who loses it as soon as anybody closes any descriptor of that file, be it a guest
+/// that has read it, and other programs would write into a database whose state we keep in memory.
+///
+/// # Safety
+/// As the system's `fcntl`, with three arguments. (SQLite calls it as one with any number of them,
+/// which on Linux are passed in the same way.)
+pub(super) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: *mut c_void) -> c_int {
+    if command != libc::F_SETLK {
+        // SAFETY: forwards the caller's promise.
+        return unsafe { libc::fcntl(fd, command, argument) };
+    }
+    let Some(id) = id_of(fd) else { return -1 };
+    let mut locked = LOCKED.lock();
+    // Who only reads, and may not take the lock that is there, has a part in it.
+    if locked.iter().any(|(known, _)| *known == id) {
+        return 0;
+    }
+    // SAFETY: the argument of this command is a lock.
+    let wanted = unsafe { *argument.cast::<libc::flock>() };
+    if c_int::from(wanted.l_type) != libc::F_WRLCK {
+        // SAFETY: forwards the caller's promise.
+        return unsafe { libc::fcntl(fd, command, argument) };
+    }
+    let mut result = lock_open_file(fd, wanted);
+    if result != 0 && is_kept_by_us(fd, wanted) {
+        // Those who only read have plain locks, which give way to this one.
+        let mut none = wanted;
+        none.l_type = libc::F_UNLCK as _;
+        // SAFETY: a lock of its own.
+        unsafe { libc::fcntl(fd, libc::F_SETLK, &raw mut none) };
+        result = lock_open_file(fd, wanted);
+    }
+    if result == 0 {
+        locked.push((id, fd));
+    }
+    result
+}
+
+fn lock_open_file(fd: c_int, mut lock: libc::flock) -> c_int {
+    lock.l_pid = 0;
+    // SAFETY: a lock of its own.
+    unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw mut lock) }
+}
+
+/// Whether it is a plain lock of this program's that is in the way.
+fn is_kept_by_us(fd: c_int, mut lock: libc::flock) -> bool {
+    lock.l_pid = 0;
+    // SAFETY: a lock of its own.
+    let asked = unsafe { libc::fcntl(fd, libc::F_OFD_GETLK, &raw mut lock) };
+    asked == 0 && u32::try_from(lock.l_pid) == Ok(std::process::id())
+}
+
+/// SQLite keeps the descriptor with the lock until the last connection to its file is closed.
+///
+/// # Safety
+/// As the system's `close`.
+pub(super) unsafe extern "C" fn close(fd: c_int) -> c_int {
+    let mut locked = LOCKED.lock();
+    locked.retain(|(_, holder)| *holder != fd);
+    // Under the lock: another thread may get this number as soon as it is free.
+    // SAFETY: forwards the caller's promise.
+    unsafe { libc::close(fd) }
 }
 
 /// # Safety

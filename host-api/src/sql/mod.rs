@@ -14,7 +14,8 @@
 //! - Queries, and the closing of databases, take some of the pool's threads only ([`AT_ONCE`]).
 //! - Who finds a database locked by another connection gives the pool's thread back and tries again
 //!   later: else those that wait could take all threads, and none be left for the one to finish.
-//! - A database that is open for writing belongs to this program: another program finds it locked.
+//! - A database that is open for writing belongs to this program: another program finds it locked, whatever
+//!   guests do with the file beside (`files.rs`).
 //!   Within it, processes share databases as they like. So the index of a write-ahead log can be on the
 //!   heap: in a file mapped into memory, as SQLite has it otherwise, a guest that shortens or changes
 //!   that file would bring us down.

@@ -62,8 +62,10 @@ fn replace_calls() -> Result<(), &'static str> {
     }
     // SAFETY: it is never unregistered.
     let set = unsafe { (*vfs).xSetSystemCall }.ok_or("SQLite's system calls are fixed")?;
-    let calls: [(&CStr, *const c_void); 10] = [
+    let calls: [(&CStr, *const c_void); 12] = [
         (c"open", files::open as *const c_void),
+        (c"close", files::close as *const c_void),
+        (c"fcntl", files::fcntl as *const c_void),
         (c"stat", files::stat as *const c_void),
         (c"lstat", files::lstat as *const c_void),
         (c"access", files::access as *const c_void),
