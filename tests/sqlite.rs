@@ -246,6 +246,39 @@ fn queries_of_the_killed_end_and_leave_their_threads() {
     );
 }
 
+#[test]
+fn trimming_is_sqlites_and_takes_no_product_of_two_lengths() {
+    // A million characters, of each of which 80,000 others are not what it is: by pairs, minutes.
+    let long = "replace(hex(zeroblob(500000)), '0', 'a')";
+    let set = "replace(hex(zeroblob(40000)), '0', 'b') || 'a'";
+    let trims = |what: &str| format!("query 0 SELECT {what}");
+    answers(
+        &[],
+        &[
+            ("open :memory:", "connection 0"),
+            (&trims(&format!("length(trim({long}, {set}))")), "[0]"),
+            (
+                &trims(&format!("length(ltrim({long}, {set})), length(rtrim({long}, {set}))")),
+                "[0, 0]",
+            ),
+            (&trims("trim('  a b ')||'|'||ltrim('  a ')||'|'||rtrim(' a  ')"), "a b|a | a"),
+            (
+                &trims("trim('xyaxy', 'yx')||'|'||ltrim('xax', 'x')||'|'||rtrim('xax', 'x')"),
+                "a|ax|xa",
+            ),
+            (&trims("length(trim('\u{e4}\u{20ac}a\u{e4}', '\u{20ac}\u{e4}'))"), "[1]"),
+            (&trims("trim(12.50, '0')||'|'||trim(-11, '1')||'|'||trim(x'2061', ' ')"), "12.5|-|a"),
+            (&trims("trim(NULL) IS NULL, trim('a', NULL) IS NULL, trim('a', '')"), "[1, 1, "),
+            (
+                "exec 0 CREATE TABLE t (a); CREATE INDEX i ON t (trim(a)); CREATE VIEW v AS SELECT trim(a) \
+              AS a FROM t; INSERT INTO t VALUES (' x ')",
+                "done",
+            ),
+            (&trims("count(*) FROM v WHERE a = 'x'"), "[1]"),
+        ],
+    );
+}
+
 /// Locks that a program has on a file, as the system lists them.
 fn locks_on(file: &Path) -> usize {
     let inode = format!(":{} ", std::fs::metadata(file).expect("it is there").ino());

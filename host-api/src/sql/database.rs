@@ -15,7 +15,7 @@ use super::memory::Meter;
 use super::scene::Scene;
 use super::statement::{self, Raw};
 use super::wire::{BindList, Encoder, Key};
-use super::{Failure, SQL_BYTES_MAX, VALUE_BYTES_MAX, rules, start};
+use super::{Failure, SQL_BYTES_MAX, VALUE_BYTES_MAX, functions, rules, start};
 use crate::fs::{DirAccess, OpenDir};
 use crate::jobs::Asker;
 
@@ -268,6 +268,8 @@ fn connect(scene: &Arc<Scene>, name: &str, flags: OpenFlags) -> rusqlite::Result
     ] {
         connection.set_limit(limit, i32::try_from(most).expect("a limit of SQLite's"))?;
     }
+    functions::replace(&connection)
+        .map_err(|code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))?;
     connection.busy_timeout(std::time::Duration::ZERO)?;
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON;")?;
     let asking = Arc::clone(scene);

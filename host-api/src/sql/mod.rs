@@ -20,10 +20,11 @@
 //!   heap: in a file mapped into memory, as SQLite has it otherwise, a guest that shortens or changes
 //!   that file would bring us down.
 //!
-//! Unsafe code is in `files.rs`, `memory.rs`, `start.rs` and `statement.rs`.
+//! Unsafe code is in `files.rs`, `functions.rs`, `memory.rs`, `start.rs` and `statement.rs`.
 
 mod database;
 mod files;
+mod functions;
 mod memory;
 mod rules;
 mod scene;

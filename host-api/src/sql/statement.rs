@@ -32,7 +32,7 @@ pub(super) struct Prepared {
 }
 
 /// The connection's own address.
-fn address_of(connection: &Connection) -> NonNull<ffi::sqlite3> {
+pub(super) fn address_of(connection: &Connection) -> NonNull<ffi::sqlite3> {
     // SAFETY: the address is used for calls that leave the connection open.
     NonNull::new(unsafe { connection.handle() }).expect("an open connection")
 }
