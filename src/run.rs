@@ -227,7 +227,7 @@ fn stop_on_ctrl_c(node: &Node) -> Result<(), Failure> {
         }
         stopper.stop();
     })
-    .context("cannot listen for Ctrl-C")
+    .context("cannot listen for Ctrl-C, on a thread of its own (check `ulimit -v` and `ulimit -u`)")
     .or_fail(Code::Internal)
 }
 

@@ -72,7 +72,7 @@ fn processes_max_is_checked_and_named() {
     }
     let mut command = lunatic();
     command.args(["run", "--processes-max", "3000000000"]).arg(module.path());
-    run_command(command, b"").expect(70).says(&["processes_max", "3000000000", "2^31"]);
+    run_command(command, b"").expect(2).says(&["processes_max", "3000000000", "2^31"]);
 }
 
 /// Runs a guest with so little address space.

@@ -64,7 +64,9 @@ pub enum RunError {
     )]
     NoGuardedMemory,
     /// No thread to see to what guests have the host hold.
-    #[error("cannot start a thread that watches over memory: {source}")]
+    #[error(
+        "cannot start a thread that watches over memory: {source}; check `ulimit -v` and `ulimit -u`"
+    )]
     Warden {
         /// The system's answer.
         source: std::io::Error,
