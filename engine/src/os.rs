@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -198,6 +199,8 @@ const PAGEMAP_SCAN: libc::c_ulong =
     (3 << 30) | ((size_of::<ScanArguments>() as libc::c_ulong) << 16) | ((b'f' as u64) << 8) | 16;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
+/// The one page of zeros for all that were only read.
+const PAGE_IS_ZEROS: u64 = 1 << 5;
 /// Linux 6.15; marked pages are "swapped" as well.
 const PAGE_IS_GUARD: u64 = 1 << 8;
 
@@ -216,12 +219,23 @@ pub(crate) fn for_each_present(range: Range<usize>, mut visit: impl FnMut(Range<
 /// The same until `visit` answers false; whether it never did.
 pub(crate) fn for_each_present_while(
     range: Range<usize>,
-    mut visit: impl FnMut(Range<usize>) -> bool,
+    visit: impl FnMut(Range<usize>) -> bool,
 ) -> bool {
     let Some(pagemap) = pagemap() else {
+        let mut visit = visit;
         return visit(range);
     };
-    let guard = if pagemap.knows_guards { PAGE_IS_GUARD } else { 0 };
+    for_each_page_of(pagemap, range, 0, visit)
+}
+
+/// Pages of the categories `but` are left out, as are those with a mark.
+fn for_each_page_of(
+    pagemap: &Pagemap,
+    range: Range<usize>,
+    but: u64,
+    mut visit: impl FnMut(Range<usize>) -> bool,
+) -> bool {
+    let but = but | if pagemap.knows_guards { PAGE_IS_GUARD } else { 0 };
     let end = range.end.next_multiple_of(OS_PAGE_BYTES);
     let mut from = range.start;
     while from < end {
@@ -236,8 +250,8 @@ pub(crate) fn for_each_present_while(
             regions_len: REGIONS as u64,
             pages_max: 0,
             // All pages without the mark that are present or swapped.
-            category_inverted: guard,
-            category_mask: guard,
+            category_inverted: but,
+            category_mask: but,
             category_any_of_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
         };
@@ -258,13 +272,46 @@ pub(crate) fn for_each_present_while(
     true
 }
 
-/// Bytes of a range of addresses that take memory; all of it where the kernel cannot tell. Nothing
-/// is touched.
+/// Bytes of a range of addresses that take memory or swap; all of it where the kernel cannot tell.
+/// Pages that were only read take none: there is one of zeros for all. Nothing is touched.
 #[must_use]
 pub fn resident_bytes(range: Range<usize>) -> usize {
+    let Some(pagemap) = pagemap() else { return resident_bytes_by_entries(range) };
     let mut bytes = 0;
-    for_each_present(range, |present| bytes += present.len());
+    for_each_page_of(pagemap, range, PAGE_IS_ZEROS, |present| {
+        bytes += present.len();
+        true
+    });
     bytes
+}
+
+/// The same before Linux 6.7, which has one entry to read for each page. It does not tell which of them
+/// are the one of zeros.
+fn resident_bytes_by_entries(range: Range<usize>) -> usize {
+    /// The upper bits of an entry: the page is in memory, or swapped out.
+    const PRESENT_OR_SWAPPED: u64 = 3 << 62;
+    const ENTRY_BYTES: usize = size_of::<u64>();
+    static ENTRIES: OnceLock<Option<File>> = OnceLock::new();
+    let Some(file) = ENTRIES.get_or_init(|| File::open("/proc/self/pagemap").ok()) else {
+        return range.len();
+    };
+    let page = page_bytes().max(OS_PAGE_BYTES);
+    let (mut at, end) = (range.start / page, range.end.div_ceil(page));
+    let mut pages = 0;
+    let mut entries = [0; 4096];
+    while at < end {
+        let wanted = entries.len().min((end - at) * ENTRY_BYTES);
+        let Ok(read @ ENTRY_BYTES..) =
+            file.read_at(&mut entries[..wanted], (at * ENTRY_BYTES) as u64)
+        else {
+            return pages * page + (end - at) * page;
+        };
+        let (whole, _) = entries[..read].as_chunks();
+        let words = whole.iter().map(|entry| u64::from_ne_bytes(*entry));
+        pages += words.filter(|entry| entry & PRESENT_OR_SWAPPED != 0).count();
+        at += whole.len();
+    }
+    pages * page
 }
 
 /// What answers `PAGEMAP_SCAN`.
@@ -310,4 +357,29 @@ fn answers(pagemap: &File, category: u64) -> bool {
     };
     // SAFETY: the structure has the kernel's layout and asks for an empty range.
     unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut nothing) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_memory_is_found_by_a_scan_and_by_entries() {
+        let page = page_bytes();
+        let bytes = 10_000 * page;
+        let base = reserve(bytes).expect("address space");
+        let count = [resident_bytes as fn(_) -> _, resident_bytes_by_entries];
+        assert_eq!(count.map(|count| count(base..base + bytes)), [0, 0]);
+        for touched in [0, 7, 5_000, 9_999] {
+            let byte = (base + touched * page) as *mut u8;
+            // SAFETY: a byte of the range, which is readable and writable and ours.
+            unsafe { byte.write_volatile(1) };
+        }
+        assert_eq!(count.map(|count| count(base..base + bytes)), [4 * page; 2]);
+        assert_eq!(count.map(|count| count(base + page..base + 8 * page)), [page; 2]);
+        // SAFETY: as above.
+        let zero = unsafe { ((base + 100 * page) as *const u8).read_volatile() };
+        assert_eq!((zero, resident_bytes(base..base + bytes)), (0, 4 * page));
+        unreserve(base, bytes);
+    }
 }
