@@ -175,15 +175,15 @@ pub(crate) struct RunArguments {
     /// Most memory that the runtime holds for all processes beside their own: messages, resources
     ///
     /// Bytes, or with K, M or G. Beyond it the process that holds most ends, or the one that has filled
-    /// its mailbox. [default: a quarter of the machine's memory, or of the
-    /// control group's]
+    /// its mailbox. [default: a quarter of the machine's memory, or of the control group's, and at most
+    /// half of --max-total-memory]
     #[arg(long, value_name = "SIZE", value_parser = crate::rights::size)]
     pub(crate) max_host_memory: Option<u64>,
 
     /// Most memory that all processes together may take, with their stacks and page tables
     ///
     /// Bytes, or with K, M or G. Beyond it a spawn answers an error and memory.grow answers -1; if
-    /// processes touch more of what they have nevertheless, those that have touched most end.
+    /// processes touch more of what they have nevertheless, those that take most end.
     /// [default: seven eighths of the machine's memory, or of the control group's, less 128M]
     #[arg(long, value_name = "SIZE", value_parser = crate::rights::size)]
     pub(crate) max_total_memory: Option<u64>,

@@ -20,7 +20,11 @@ const FLOOD: &str = r#"(func (export "flood") (param $to i64)
 
 #[test]
 fn whoever_floods_a_process_that_is_busy_ends_and_the_process_goes_on() {
-    for workers in ["--workers=1", "--workers=2"] {
+    // Without a limit of its own it is half of what there may be in all.
+    let limits = ["--max-host-memory=32M", "--max-total-memory=64M"];
+    for (workers, limit) in
+        limits.into_iter().flat_map(|it| [("--workers=1", it), ("--workers=2", it)])
+    {
         // The main process does not receive until the flooder has ended, but others do not mind.
         let body = format!(
             "(call $die_with_links (i32.const 0))
@@ -34,7 +38,7 @@ fn whoever_floods_a_process_that_is_busy_ends_and_the_process_goes_on() {
         );
         let items = format!("{FLOOD} (data (i32.const 32) \"\\4d\")");
         let body = format!("(i64.store (i32.const 32) (i64.const 77)) {body}");
-        run(&[workers, "--max-host-memory=32M"], &items, &body)
+        run(&[workers, limit], &items, &body)
             .expect(0)
             .prints(&[OUT_OF_MEMORY, 32 << 20, 1])
             .says(&["ran out of host memory: it has sent most of the", "that wait for process"]);

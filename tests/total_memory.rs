@@ -198,6 +198,90 @@ fn those_who_touch_most_of_what_is_free_end_and_others_do_not() {
     }
 }
 
+/// Touches its memory up to here.
+const TOUCH: &str = "(func $touch (param $end i32) (local $at i32)
+  (loop $touch
+    (i32.store (local.get $at) (i32.const 1))
+    (local.set $at (i32.add (local.get $at) (i32.const 4096)))
+    (br_if $touch (i32.lt_u (local.get $at) (local.get $end)))))";
+
+#[test]
+fn a_main_process_that_takes_most_stays_unless_it_takes_twice_as_much() {
+    // The main process takes 30 MB, another one 20 MB, and each of sixty one that is free.
+    let items = format!(
+        "{TOUCH}
+         (func (export \"big\") (param $main i64)
+           (drop (memory.grow (i32.const 304))) (call $touch (i32.const 20971520))
+           (call $send (local.get $main) (i64.const 1)) (call $sleep (i64.const -1)))
+         (func (export \"light\") (param i64)
+           (drop (call $recv)) (call $touch (i32.const 1048576)) (call $sleep (i64.const -1)))"
+    );
+    let at = "(i32.add (i32.const 65536) (i32.shl (i32.wrap_i64 (local.get $i)) (i32.const 3)))";
+    let body = format!(
+        "(local $to i64) (local $i i64) (local $sum i64)
+         (i64.store (i32.const 48) (i64.const 7))
+         (call $die_with_links (i32.const 0))
+         (drop (memory.grow (i32.const 464))) (call $touch (i32.const 31457280))
+         (local.set $to {}) (call $say (call $recv_tagged (i64.const 0)))
+         {} {}
+         (if (i32.ne (call $receive (i32.const 48) (i32.const 1) (i64.const -1)) (i32.const 1))
+           (then unreachable))
+         (call $exit_reason (i32.const 320))
+         (call $say32 (call $kind)) (call $say (call $detail))",
+        spawn_linked_with("big", "(call $self)", 7),
+        times(60, &format!("(i64.store {at} {})", spawn_with("light", "(call $self)"))),
+        times(60, &format!("(call $send (i64.load {at}) (i64.const 1))")),
+    );
+    for options in WAYS {
+        let text = program(&items, &body).replacen(
+            "(memory (export \"memory\") 2)",
+            "(memory (export \"memory\") 16)",
+            1,
+        );
+        run_wat_with(options, &text).expect(0).prints(&[1, OUT_OF_MEMORY, 64 << 20]);
+    }
+}
+
+#[test]
+fn one_who_takes_nearly_all_ends_alone() {
+    // It takes 448 MB, others 8 MB each, which are free and which they touch while it ends; they go on.
+    let items = format!(
+        "{TOUCH}
+         (func (export \"bomb\") (param $main i64)
+           (drop (memory.grow (i32.const 7040))) (call $touch (i32.const 469762048))
+           (call $send (local.get $main) (i64.const 1)) (call $for_ever))
+         (func (export \"light\") (param $main i64)
+           (drop (call $recv)) (call $touch (i32.const 8388608))
+           (call $send (local.get $main) (i64.const 1)) (call $for_ever))"
+    );
+    let at = "(i32.add (i32.const 65536) (i32.shl (i32.wrap_i64 (local.get $i)) (i32.const 3)))";
+    let body = format!(
+        "(local $to i64) (local $i i64) (local $sum i64)
+         (i64.store (i32.const 48) (i64.const 7))
+         (call $die_with_links (i32.const 0))
+         (local.set $to {}) (call $say (call $recv_tagged (i64.const 0)))
+         {} {}
+         (if (i32.ne (call $receive (i32.const 48) (i32.const 1) (i64.const -1)) (i32.const 1))
+           (then unreachable))
+         (call $exit_reason (i32.const 320)) (call $say32 (call $kind))
+         {} (call $say (local.get $sum))",
+        spawn_linked_with("bomb", "(call $self)", 7),
+        times(20, &format!("(i64.store {at} {})", spawn_with("light", "(call $self)"))),
+        times(20, &format!("(call $send (i64.load {at}) (i64.const 1))")),
+        times(20, "(local.set $sum (i64.add (local.get $sum) (call $recv_tagged (i64.const 0))))"),
+    );
+    for options in WAYS {
+        let options = [&["-v", "--max-total-memory=512M"], &options[1..]].concat();
+        let text = program(&items, &body).replacen(
+            "(memory (export \"memory\") 2)",
+            "(memory (export \"memory\") 128)",
+            1,
+        );
+        let output = run_wat_with(&options, &text).expect(0).prints(&[1, OUT_OF_MEMORY, 20]);
+        assert_eq!(output.stderr.matches("ran out of memory").count(), 1, "{output:#?}");
+    }
+}
+
 #[test]
 fn statistics_show_what_there_may_be_and_what_there_was() {
     let options = [LIMIT, "--workers=1", "--stats=json"];

@@ -103,6 +103,8 @@ const _: () = {
 const SHED_ABOVE_BYTES: usize = 4 << 20;
 /// What is shed in one go. By feel: some tenths of a millisecond, if all of it was touched.
 const SHED_BYTES: usize = 8 << 20;
+/// The same when all memory is taken: faster than others touch more while they have their turns.
+const SHED_BYTES_WHEN_FULL: usize = 256 << 20;
 
 /// Owns the instance in a block; gives its memory back when dropped.
 #[derive(Debug)]
@@ -188,12 +190,15 @@ impl Instance {
 
     #[cold]
     fn shed_end(&mut self, base: *mut u8, length: usize) -> bool {
-        let kept = length.saturating_sub(SHED_BYTES).max(SHED_ABOVE_BYTES);
+        // SAFETY: the header lives as long as the instance.
+        let header = unsafe { self.header.as_ref() };
+        // SAFETY: the pool outlives the instance, as `Prepared::place` demands.
+        let is_full = unsafe { &*header.pool }.room().is_full();
+        let bytes = if is_full { SHED_BYTES_WHEN_FULL } else { SHED_BYTES };
+        let kept = length.saturating_sub(bytes).max(SHED_ABOVE_BYTES);
         // What lies beyond the length of a memory is zero, so it is as if that had never been.
         os::discard(base as usize + kept..base as usize + length);
-        // SAFETY: the header lives as long as the instance.
-        let offset = unsafe { self.header.as_ref() }.memory_offset;
-        set_memory(self.vmctx(), offset, base, kept);
+        set_memory(self.vmctx(), header.memory_offset, base, kept);
         kept > SHED_ABOVE_BYTES
     }
 

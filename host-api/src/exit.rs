@@ -101,8 +101,8 @@ pub enum Shortage {
     },
     /// Memory of its own, of which all processes together may have the limit: it had the most.
     Memory {
-        /// Bytes of it that took memory.
-        touched: u64,
+        /// Bytes that it has touched, and that the host held for it.
+        taken: u64,
     },
     /// Of the host as well: it has filled the mailbox of the process for which the host held the most.
     Flood {
@@ -235,9 +235,9 @@ impl fmt::Display for ExitReason {
                     "ran out of host memory: {held} bytes of messages and resources were held for it, \
                      the most of all, and all processes together may have {limit} (--max-host-memory)"
                 ),
-                Shortage::Memory { touched } => write!(
+                Shortage::Memory { taken } => write!(
                     f,
-                    "ran out of memory: it took {touched} bytes, the most of all, and all processes \
+                    "ran out of memory: it took {taken} bytes, the most of all, and all processes \
                      together may take {limit} (--max-total-memory)"
                 ),
                 Shortage::Flood { to, held } => write!(

@@ -8,11 +8,13 @@
 //! If that is more than processes may take together:
 //! 1. Nobody is given more: spawns answer an error, `memory.grow` answers -1.
 //! 2. What ended processes have left is given back to the system.
-//! 3. If it goes on growing nevertheless, as guests touch what they have, those who have touched most
-//!    end, so many as it takes. With very many processes they are found among some thousands chosen at
-//!    random: where many are large, some of them are among these.
+//! 3. If it goes on growing nevertheless, as guests touch what they have, those who take most end, so many
+//!    as it takes: what they have touched, and what the host holds for them. With very many processes they
+//!    are found among some thousands chosen at random: where many are large, some of them are among these.
+//!    What the victims had is given back before more are looked for, unless it goes on growing.
 //!
-//! **Who cannot become a victim**: who has touched less than others, be they ever so many.
+//! **Who cannot become a victim**: who takes less than others, be they ever so many; and, as its end is
+//! everybody's, a main process that takes less than twice as much.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,10 +44,10 @@ const LOOK_LATEST: Duration = Duration::from_secs(1);
 const SLACK_SHARE: u64 = 32;
 const SLACK_MIN: u64 = 32 << 20;
 
-/// Who is measured: those with the longest memories, and some of all.
-const LONGEST: usize = 64;
+/// Who is measured: those who may take most, as they have the longest memories, and some of all.
+const LARGEST: usize = 64;
 const SAMPLES: usize = 4096;
-/// How long victims have for their end, in looks.
+/// How long victims have for their end, and what they had for being given back, in looks.
 const LOOKS_MAX: u32 = 100;
 
 /// Without a limit that somebody chose: what is not for guests, for the system and the runtime.
@@ -128,8 +130,7 @@ fn watch() {
         let (taken, limit) = (look(), room().limit());
         if taken > limit {
             give_back(!is_full);
-            let slack = (limit / SLACK_SHARE).max(SLACK_MIN);
-            if is_full && taken > limit.saturating_add(slack) {
+            if is_full && taken > limit.saturating_add(slack(limit)) {
                 relieve(limit);
             }
         }
@@ -138,6 +139,10 @@ fn watch() {
         let micros = free.saturating_mul(1_000_000) / (FILLED_PER_SECOND / 1024) / cores;
         thread::sleep(Duration::from_micros(micros).clamp(LOOK_EARLIEST, LOOK_LATEST));
     }
+}
+
+fn slack(limit: u64) -> u64 {
+    (limit / SLACK_SHARE).max(SLACK_MIN)
 }
 
 /// What ended processes have left, for the system.
@@ -150,7 +155,7 @@ fn give_back(with_heap: bool) {
     }
 }
 
-/// Ends those who have touched most, and waits until they have ended.
+/// Ends those who take most, and waits until that has helped.
 fn relieve(limit: u64) {
     let nodes = warden::nodes();
     // What the heap keeps of things that are gone is nobody's doing.
@@ -158,48 +163,88 @@ fn relieve(limit: u64) {
     let excess = look().saturating_sub(limit);
     let mut ended = Vec::new();
     let mut freed = 0;
-    for (touched, node, pid) in largest(&nodes) {
+    for Candidate { node, pid, takes } in largest(&nodes) {
         if freed >= excess {
             break;
         }
-        let of = Shortage::Memory { touched };
+        // Only if it is the first: with it all others end.
+        if node.is_main(pid) && !ended.is_empty() {
+            continue;
+        }
+        let of = Shortage::Memory { taken: takes };
         node.ties.kill_from_outside(node.handle(), pid, ExitReason::OutOfMemory { of, limit });
-        freed += touched;
+        freed += takes;
         ended.push((node, pid));
     }
-    for _ in 0..LOOKS_MAX {
-        thread::sleep(LOOK_EARLIEST);
-        if !ended.iter().any(|(node, pid)| node.handle().exists(*pid)) {
-            break;
-        }
-    }
-    // Of a slot that was just left, only the second call knows that nobody needs it.
-    give_back(false);
-    give_back(false);
+    wait_until_given_back(limit, || ended.iter().any(|(node, pid)| node.handle().exists(*pid)));
 }
 
-/// Who has touched most, with how much, the largest first.
-fn largest(nodes: &[Arc<Held>]) -> Vec<(u64, &NodeInner, Pid)> {
+/// A process that is gone gives a large memory back in parts, between which others run. Ends early when
+/// others take more meanwhile.
+fn wait_until_given_back(limit: u64, victims_live: impl Fn() -> bool) {
+    let (mut least, mut looks, mut have_ended) = (u64::MAX, 0, false);
+    while looks < LOOKS_MAX {
+        thread::sleep(LOOK_EARLIEST);
+        // Of a slot that was just left, only the second call knows that nobody needs it.
+        give_back(false);
+        let taken = look();
+        if taken <= limit || have_ended && taken > least.saturating_add(slack(limit)) {
+            return;
+        }
+        have_ended = have_ended || !victims_live();
+        // From their end on, for as long as it becomes less.
+        looks = if have_ended && taken < least { 0 } else { looks + 1 };
+        least = if have_ended { least.min(taken) } else { taken };
+    }
+}
+
+/// A process that may have to end.
+struct Candidate<'a> {
+    node: &'a NodeInner,
+    pid: Pid,
+    /// Bytes that it has touched, and that the host holds for it.
+    takes: u64,
+}
+
+impl<'a> Candidate<'a> {
+    fn new(node: &'a NodeInner, holder: Holder) -> Self {
+        let touched = resident_bytes(holder.memory) as u64;
+        let held = holder.mail_bytes.saturating_add(holder.own_bytes);
+        Self { node, pid: holder.pid, takes: touched.saturating_add(held) }
+    }
+
+    /// The end of a main process is everybody's: it has to take twice as much as another.
+    fn weight(&self) -> u64 {
+        if self.node.is_main(self.pid) { self.takes / 2 } else { self.takes }
+    }
+}
+
+/// Who takes most, the first of them first.
+fn largest(nodes: &[Arc<Held>]) -> Vec<Candidate<'_>> {
     let mut chosen = Chosen::default();
     for (number, node) in nodes.iter().enumerate() {
         node.handle().holders().for_each(|holder| chosen.offer(number, holder));
     }
-    let mut measured: Vec<(u64, &NodeInner, Pid)> = chosen
+    let mut candidates: Vec<Candidate<'_>> = chosen
         .all()
-        .map(|(number, holder)| {
-            (resident_bytes(holder.memory) as u64, &**nodes[number], holder.pid)
-        })
-        // The end of who has touched nothing helps nobody.
-        .filter(|(touched, ..)| *touched > 0)
+        .map(|(number, holder)| Candidate::new(&nodes[number], holder))
+        // The end of who takes nothing helps nobody.
+        .filter(|candidate| candidate.takes > 0)
         .collect();
-    measured.sort_by_key(|(touched, ..)| std::cmp::Reverse(*touched));
-    measured
+    candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.weight()));
+    candidates
 }
 
-/// Some of all who were offered: the longest, and others at random, each as likely.
+/// What a process may take at most.
+fn upper_bound(holder: &Holder) -> u64 {
+    let held = holder.mail_bytes.saturating_add(holder.own_bytes);
+    held.saturating_add(holder.memory.len() as u64)
+}
+
+/// Some of all who were offered: those who may take most, and others at random, each as likely.
 #[derive(Default)]
 struct Chosen {
-    longest: BTreeMap<(usize, u64, usize), Holder>,
+    largest: BTreeMap<(u64, u64, usize), Holder>,
     samples: Vec<(usize, Holder)>,
     offered: u64,
     random: u64,
@@ -207,14 +252,15 @@ struct Chosen {
 
 impl Chosen {
     fn offer(&mut self, node: usize, holder: Holder) {
-        if holder.memory.is_empty() {
+        let bound = upper_bound(&holder);
+        if bound == 0 {
             return;
         }
-        self.longest.insert((holder.memory.len(), holder.pid.as_u64(), node), holder);
-        if self.longest.len() <= LONGEST {
+        self.largest.insert((bound, holder.pid.as_u64(), node), holder);
+        if self.largest.len() <= LARGEST {
             return;
         }
-        let Some(((.., node), holder)) = self.longest.pop_first() else { return };
+        let Some(((.., node), holder)) = self.largest.pop_first() else { return };
         self.offered += 1;
         if self.samples.len() < SAMPLES {
             return self.samples.push((node, holder));
@@ -231,8 +277,8 @@ impl Chosen {
     }
 
     fn all(self) -> impl Iterator<Item = (usize, Holder)> {
-        let longest = self.longest.into_iter().map(|((.., node), holder)| (node, holder));
-        longest.chain(self.samples)
+        let largest = self.largest.into_iter().map(|((.., node), holder)| (node, holder));
+        largest.chain(self.samples)
     }
 }
 
@@ -250,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_are_chosen_and_the_others_as_likely_as_each_other() {
+    fn the_largest_are_chosen_and_the_others_as_likely_as_each_other() {
         let mut chosen = Chosen::default();
         for index in 0..100_000_u32 {
             let memory = 0..if index % 1000 == 0 { 1 << 30 } else { 1 << 20 };
@@ -259,13 +305,13 @@ mod tests {
             chosen.offer(0, holder);
         }
         let all: Vec<Holder> = chosen.all().map(|(_, holder)| holder).collect();
-        assert_eq!(all.len(), LONGEST + SAMPLES);
-        assert!(all[..LONGEST].iter().all(|holder| holder.memory.len() == 1 << 30));
+        assert_eq!(all.len(), LARGEST + SAMPLES);
+        assert!(all[..LARGEST].iter().all(|holder| holder.memory.len() == 1 << 30));
         let early = all.iter().filter(|holder| holder.pid.as_u64() <= 50_000).count();
         assert!((1_800..2_400).contains(&early), "{early}");
         let mut pids: Vec<u64> = all.iter().map(|holder| holder.pid.as_u64()).collect();
         pids.sort_unstable();
         pids.dedup();
-        assert_eq!(pids.len(), LONGEST + SAMPLES);
+        assert_eq!(pids.len(), LARGEST + SAMPLES);
     }
 }

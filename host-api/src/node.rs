@@ -94,7 +94,7 @@ pub struct NodeBuilder {
     compiler: Compiler,
     preempt: Preempt,
     tick: Duration,
-    host_memory_max: u64,
+    host_memory_max: Option<u64>,
     total_memory_max: u64,
 }
 
@@ -151,7 +151,7 @@ impl NodeBuilder {
             compiler: Compiler::default(),
             preempt: Preempt::Fuel,
             tick: Self::TICK,
-            host_memory_max: os::memory_bytes().map_or(u64::MAX, |bytes| bytes / 4),
+            host_memory_max: None,
             total_memory_max: footprint::default_max(),
         };
         new.preempt(Preempt::default())
@@ -193,17 +193,17 @@ impl NodeBuilder {
     /// Most bytes that the host may hold for all processes beside their linear memories: messages, and
     /// what stands for resources. Whoever holds most beyond it ends. It is the whole program's: of
     /// several nodes in it the latest says it. Default: a quarter of the machine's memory, or of what
-    /// the control group leaves of it. The rest is for the memories that messages are written from and
-    /// read to.
+    /// the control group leaves of it, and at most half of what all may take together. The rest is for
+    /// the memories that messages are written from and read to.
     #[must_use]
     pub fn host_memory_max(mut self, bytes: u64) -> Self {
-        self.host_memory_max = bytes;
+        self.host_memory_max = Some(bytes);
         self
     }
 
     /// Most bytes that all processes together may take: linear memories, stacks, page tables and what
     /// the host holds for them. Beyond it a spawn answers an error and `memory.grow` answers -1; if
-    /// more is touched nevertheless, those end who have touched most. It is the whole program's: of
+    /// more is touched nevertheless, those end who take most. It is the whole program's: of
     /// several nodes in it the latest says it. Default: seven eighths of the machine's memory, or of
     /// what the control group leaves of it, less 128 MiB.
     #[must_use]
@@ -278,6 +278,7 @@ impl NodeBuilder {
             certificates: net::certificate_queue(),
             modules: Modules::new(&self.compiler),
             metrics: Metrics::default(),
+            main: OnceLock::new(),
             outcome: Mutex::new(None),
             reports: AtomicUsize::new(0),
             has_refused: AtomicBool::new(false),
@@ -300,7 +301,11 @@ impl NodeBuilder {
         let runtime = Runtime::start(&scheduler)?;
         let known = node.handle.set(runtime.handle().clone());
         assert!(known.is_ok(), "the handle is set once, here");
-        held::set_max(self.host_memory_max);
+        let host_memory_max = self.host_memory_max.unwrap_or_else(|| {
+            let quarter = os::memory_bytes().map_or(u64::MAX, |bytes| bytes / 4);
+            quarter.min(self.total_memory_max / 2)
+        });
+        held::set_max(host_memory_max);
         let held = Arc::new(Held { node, module: OnceLock::new(), config: OnceLock::new() });
         let known = held.node.held.set(Arc::downgrade(&held));
         assert!(known.is_ok(), "what is held is set once, here");
@@ -388,9 +393,15 @@ impl Node {
             branch: None,
             is_main: true,
         };
-        if let Err(error) = start.by_handle(self.runtime.handle()) {
-            self.runtime.shutdown_and_join();
-            return Err(error);
+        match start.by_handle(self.runtime.handle()) {
+            Ok(pid) => {
+                let first = held.node.main.set(pid);
+                assert!(first.is_ok(), "a node runs one program");
+            }
+            Err(error) => {
+                self.runtime.shutdown_and_join();
+                return Err(error);
+            }
         }
         self.runtime.join();
         match self.held.node.outcome.lock().take() {
@@ -440,6 +451,8 @@ pub(crate) struct NodeInner {
     pub(crate) modules: Modules,
     /// What guests measure.
     pub(crate) metrics: Metrics,
+    /// Known soon after it has been made.
+    main: OnceLock<Pid>,
     /// How the main process ended.
     outcome: Mutex<Option<ExitReason>>,
     reports: AtomicUsize,
@@ -477,6 +490,11 @@ impl NodeInner {
             Memories::Dense => MemoryForm::Dense,
         };
         Form { yields: self.form.yields || counts, memory }
+    }
+
+    /// Whether it is the main process.
+    pub(crate) fn is_main(&self, pid: Pid) -> bool {
+        self.main.get() == Some(&pid)
     }
 
     /// The main process has ended: so does the run.
