@@ -12,7 +12,7 @@ fn module(tests: &[(&str, &str)]) -> Module {
     let functions: String = tests
         .iter()
         .map(|(name, body)| {
-            let name = name.replace('\\', "\\\\");
+            let name = name.replace('\\', "\\\\").replace('\u{1b}', "\\1b").replace('\n', "\\n");
             format!("(func (export \"#lunatic_test_{name}\") {body})\n")
         })
         .collect();
@@ -321,4 +321,20 @@ fn wrong_words_are_refused_with_the_right_ones() {
     run_command(command, b"").expect_refused(&["no-such-file.wasm"]);
     let nothing = Module::wat("(module)");
     run_command(self::command(&nothing, &[]), b"").expect(3).says(&["_start"]);
+}
+
+/// A module chooses the names of its tests.
+#[test]
+fn orders_for_terminals_in_names_of_tests_are_shown_and_not_obeyed() {
+    let tests = [("a\u{1b}[31m", ""), ("b\nc", "unreachable")];
+    for words in [&[][..], &["--list"], &["--format", "terse"], &["--test-threads=1"]] {
+        let output = test(&tests, words);
+        let lists = words == ["--list"];
+        assert_eq!(output.code, if lists { 0 } else { 101 }, "{words:?}\n{output:#?}");
+        assert!(output.stdout.contains("b\\nc"), "{words:?}\n{output:#?}");
+        assert!(!output.stdout.contains('\u{1b}'), "{words:?}\n{output:#?}");
+        assert!(!output.stdout.contains("b\nc"), "{words:?}\n{output:#?}");
+    }
+    let output = test(&tests, &["--exact", "a\\u{1b}[31m"]).expect(0);
+    assert!(summary(&output).starts_with("test result: ok. 1 passed"), "{output:#?}");
 }

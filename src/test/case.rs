@@ -4,6 +4,8 @@
 //! then `#panic_TEXT#` if it should panic with a message that contains TEXT (with `\#` for `#`),
 //! then the path of the function.
 
+use lunatic_engine::text::shown;
+
 use super::options::Options;
 
 const PREFIX: &str = "#lunatic_test_";
@@ -33,7 +35,8 @@ impl Case {
             Some((text, name)) => (Some(text), name),
             None => (None, rest),
         };
-        Some(Self { export: export.to_string(), name: name.to_string(), ignored, should_panic })
+        // What a terminal would obey is shown instead; filters see the same name.
+        Some(Self { export: export.to_string(), name: shown(name), ignored, should_panic })
     }
 
     /// As the line about its result calls it.
