@@ -34,6 +34,32 @@ fn prison() -> (TempDir, std::path::PathBuf) {
     (outside, inside)
 }
 
+/// `EACCES`.
+const ACCES: &str = "2";
+
+#[test]
+fn proc_is_no_way_into_the_memory_of_a_process() {
+    let paths = ["self/mem", "thread-self/mem", "self/maps", "self/environ", "1/status"];
+    for (rights, mem) in
+        [("", "path_open 3 1 self/mem 0 66 0"), (":ro", "path_open 3 1 self/mem 0 2 0")]
+    {
+        let cats = paths.map(|path| (format!("cat 3 1 {path}"), ACCES));
+        let mut calls: Vec<Expected<'_>> =
+            cats.iter().map(|(call, answer)| (call.as_str(), *answer)).collect();
+        calls.extend([
+            (mem, ACCES),
+            ("path_open 3 1 self 2 2 0", ACCES),
+            ("path_open 3 1 self/task 2 2 0", ACCES),
+            ("cat 3 1 sys/kernel/ostype", "0 Linux*"),
+        ]);
+        check_with(rights, Path::new("/proc"), &calls);
+    }
+    let module = support::Module::wat("(module (func (export \"_start\")))");
+    let mut command = support::lunatic();
+    command.args(["run", "--dir", "/proc/self::/p"]).arg(module.path());
+    support::run_command(command, b"").expect_refused(&["/proc/self", "about a process"]);
+}
+
 #[test]
 fn no_path_leads_out() {
     let (outside, inside) = prison();

@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use super::file::OpenFile;
 use super::grant::DirAccess;
 use super::listing::{self, Batch};
+use super::procfs;
 use super::stat::{FileType, Stat};
 use crate::api::wasi::{Errno, fdflags, oflags};
 
@@ -203,6 +204,9 @@ impl OpenDir {
     fn opened(&self, file: File, how: OpenHow) -> Result<Opened, Errno> {
         let stat = Stat::from(rustix::fs::fstat(&file)?);
         let is_local = is_local(&file);
+        if !is_local {
+            procfs::check(&file)?;
+        }
         if stat.file_type == FileType::Directory {
             let dir = Dir::from_std_file(file);
             return Ok(Opened::Dir(Self { dir, access: self.access, is_grant: false, is_local }));
@@ -298,6 +302,7 @@ impl OpenDir {
             .custom_flags(libc::O_NOCTTY)
             .mode(u32::try_from(mode).map_err(|_| Errno::Inval)? & 0o777);
         let file = self.dir.open_with(path, &options)?.into_std();
+        procfs::check(&file)?;
         let file_type = Stat::from(rustix::fs::fstat(&file)?).file_type;
         match file_type {
             FileType::RegularFile => Ok(file),

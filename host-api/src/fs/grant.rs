@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cap_std::fs::Dir;
 
 use super::dir::OpenDir;
+use super::procfs;
 use crate::api::wasi::Errno;
 
 /// What a process may do in a directory that it is given.
@@ -30,11 +31,16 @@ impl DirGrant {
     /// Opens `host`, which the guest will know as `guest`.
     ///
     /// # Errors
-    /// When it is not there, is no directory, or may not be read.
+    /// When it is not there, is no directory, may not be read, or is a process's in `/proc`.
     pub fn open(host: &Path, guest: &str, access: DirAccess) -> io::Result<Self> {
         let file = File::open(host)?;
         if !file.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
+        }
+        if procfs::check(&file).is_err() {
+            return Err(io::Error::other(
+                "it is about a process of the system, and opens its memory",
+            ));
         }
         let dir = Arc::new(OpenDir::granted(Dir::from_std_file(file), access));
         Ok(Self { name: guest.into(), dir })

@@ -13,6 +13,7 @@ mod file;
 mod grant;
 mod limit;
 mod listing;
+mod procfs;
 mod stat;
 
 pub(crate) use dir::{Follow, Listing, OpenDir, OpenHow, Opened, Times};
