@@ -292,3 +292,195 @@ fn a_delayed_message_honours_the_limit_of_the_mailbox() {
         .expect(134)
         .says(&["more than 2 messages waited for it"]);
 }
+
+const TAGS: &str = r#"
+  (import "lunatic::process" "monitor_with_tag" (func $monitor_tag (param i64 i64)))
+  (import "lunatic::process" "stop_monitoring_with_tag" (func $unmonitor_tag (param i64 i64)))"#;
+
+/// Waits for ever.
+const DEAF: &str = r#"(func (export "deaf") (call $sleep (i64.const -1)))"#;
+
+#[test]
+fn ties_count_for_whoever_makes_them() {
+    // The tier monitors 1,500 others with 1,000 tags each. One that holds 4 MB beside it, and those who are
+    // monitored, go on.
+    let items = format!(
+        r#"{DEAF}
+      (func (export "tier") (param $main i64) (local $to i64) (local $i i64) (local $j i64)
+        (loop $next
+          (local.set $to {})
+          {}
+          (local.set $j (i64.add (local.get $j) (i64.const 1)))
+          (br_if $next (i64.lt_u (local.get $j) (i64.const 1500))))
+        (call $sleep (i64.const -1)))"#,
+        spawn("deaf"),
+        times(1000, "(call $monitor_tag (local.get $i) (local.get $to))")
+    );
+    let body = format!(
+        "(drop (memory.grow (i32.const 70)))
+         (call $create (i64.const 0) (i64.const 0))
+         (drop (call $write (i32.const 0) (i32.const 4000000)))
+         (call $die_with_links (i32.const 0)) (drop {})
+         (if (i32.ne (call $receive (i32.const 0) (i32.const 0) (i64.const -1)) (i32.const 1))
+           (then unreachable))
+         (call $exit_reason (i32.const 320))
+         (call $say32 (call $kind))",
+        spawn_linked_with("tier", "(call $self)", 7)
+    );
+    run_importing(TAGS, &["--max-host-memory=12M"], &items, &body)
+        .expect(0)
+        .prints(&[OUT_OF_MEMORY])
+        .says(&["the most of all, and all processes together may have 12582912"]);
+}
+
+#[test]
+fn ties_that_are_undone_or_whose_peers_end_no_longer_count() {
+    // 200 times 2 MB: each half is given back in another way.
+    let items = format!(
+        r#"{DEAF}
+      (func $tie (param $to i64) (local $i i64) {})
+      (func $untie (param $to i64) (local $i i64) {})"#,
+        times(1000, "(call $monitor_tag (local.get $i) (local.get $to))"),
+        times(1000, "(call $unmonitor_tag (local.get $i) (local.get $to))")
+    );
+    let body = format!(
+        "{} (call $say (i64.const 1))",
+        times(
+            2000,
+            &format!(
+                "(local.set $to {}) (call $tie (local.get $to)) (call $untie (local.get $to))
+                 (call $link (i64.const 1) (local.get $to)) (call $unlink (local.get $to))
+                 (call $kill (local.get $to))",
+                spawn("deaf")
+            )
+        )
+    );
+    run_importing(TAGS, &["--max-host-memory=4M"], &items, &body)
+        .expect_quiet_success()
+        .prints(&[1]);
+    // Notices come instead, and are received.
+    let body = format!(
+        "{} (call $say (local.get $sum))",
+        times(
+            500,
+            &format!(
+                "(local.set $to {}) (call $tie (local.get $to)) (call $kill (local.get $to))
+                 (local.set $j (i64.const 0))
+                 (loop $more
+                   (local.set $sum (i64.add (local.get $sum) (i64.extend_i32_u (call $notice))))
+                   (local.set $j (i64.add (local.get $j) (i64.const 1)))
+                   (br_if $more (i64.lt_u (local.get $j) (i64.const 1000))))",
+                spawn("deaf")
+            )
+        )
+    );
+    run_importing(TAGS, &["--max-host-memory=4M"], &items, &format!("(local $j i64) {body}"))
+        .expect_quiet_success()
+        .prints(&[1_000_000]);
+}
+
+#[test]
+fn names_count_for_whoever_gives_them() {
+    // 1,000 names of 4 KiB for itself and four others.
+    let items = format!(
+        r#"{DEAF}
+      (func $name (param $to i64) (local $i i64) {})
+      (func (export "namer") (param $main i64)
+        (call $name (call $self))
+        {}
+        (call $sleep (i64.const -1)))"#,
+        times(
+            1000,
+            "(i64.store (i32.const 2000) (i64.add (local.get $i) (i64.const 0x2020202020202020)))
+             (i64.store (i32.const 2008) (i64.const 0x2020202020202020))
+             (i32.store8 (i32.const 2001)
+               (i32.add (i32.const 32) (i32.wrap_i64 (i64.shr_u (local.get $i) (i64.const 6)))))
+             (i32.store8 (i32.const 2000)
+               (i32.add (i32.const 32) (i32.wrap_i64 (i64.and (local.get $i) (i64.const 63)))))
+             (i64.store (i32.const 2016) (i64.and (local.get $to) (i64.const 0x7f7f7f7f7f7f7f7f)))
+             (call $put_name (i32.const 2000) (i32.const 4096) (i64.const 0) (local.get $to))"
+        ),
+        format!("(call $name {})", spawn("deaf")).repeat(4)
+    );
+    let body = format!(
+        "(drop (memory.grow (i32.const 70)))
+         (call $create (i64.const 0) (i64.const 0))
+         (drop (call $write (i32.const 0) (i32.const 3000000)))
+         (call $die_with_links (i32.const 0)) (drop {})
+         (if (i32.ne (call $receive (i32.const 0) (i32.const 0) (i64.const -1)) (i32.const 1))
+           (then unreachable))
+         (call $exit_reason (i32.const 320))
+         (call $say32 (call $kind))",
+        spawn_linked_with("namer", "(call $self)", 7)
+    );
+    run(&["--max-host-memory=16M"], &items, &body).expect(0).prints(&[OUT_OF_MEMORY]);
+}
+
+const CONFIG_IMPORTS: &str = r#"
+  (import "lunatic::process" "create_config" (func $create_config (result i64)))
+  (import "lunatic::process" "drop_config" (func $drop_config (param i64)))
+  (import "lunatic::wasi" "config_add_command_line_argument"
+    (func $add_argument (param i64 i32 i32)))"#;
+
+/// `$large_config` makes a configuration of some 60 KB.
+const CONFIGS: &str = r#"
+  (func $large_config (result i64) (local $config i64)
+    (memory.fill (i32.const 2000) (i32.const 97) (i32.const 60000))
+    (local.set $config (call $create_config))
+    (call $add_argument (local.get $config) (i32.const 2000) (i32.const 60000))
+    (local.get $config))"#;
+
+#[test]
+fn configurations_count_with_their_texts() {
+    let items = format!(
+        r#"{CONFIGS} (func (export "hoard") (param $main i64)
+          (loop $again (drop (call $large_config)) (br $again)))"#
+    );
+    let body = format!(
+        "(call $die_with_links (i32.const 0)) (drop {})
+         (if (i32.ne (call $notice) (i32.const 1)) (then unreachable))
+         (call $say32 (call $kind))",
+        spawn_linked_with("hoard", "(call $self)", 7)
+    );
+    run_importing(CONFIG_IMPORTS, &["--max-host-memory=16M"], &items, &body)
+        .expect(0)
+        .prints(&[OUT_OF_MEMORY]);
+    // Dropped ones do not.
+    let body = format!(
+        "{} (call $say (i64.const 1))",
+        times(2000, "(call $drop_config (call $large_config))")
+    );
+    run_importing(CONFIG_IMPORTS, &["--max-host-memory=4M"], &items, &body)
+        .expect_quiet_success()
+        .prints(&[1]);
+}
+
+#[test]
+fn a_configuration_counts_for_as_long_as_a_child_has_it() {
+    // The parent drops each: when the host holds too much, no more children get one.
+    let items = format!("{CONFIGS} {DEAF}");
+    let body = "(local $c i64)
+      (i64.store (i32.const 240) (i64.const 0x66616564))
+      (loop $again
+        (local.set $c (call $large_config))
+        (if (i32.eqz (call $spawn_raw (i64.const 0) (local.get $c) (i64.const -1)
+              (i32.const 240) (i32.const 4) (i32.const 256) (i32.const 0) (i32.const 288)))
+          (then
+            (call $drop_config (local.get $c))
+            (local.set $sum (i64.add (local.get $sum) (i64.const 1)))
+            (br_if $again (i64.lt_u (local.get $sum) (i64.const 5000))))))
+      (call $say (local.get $sum))";
+    let output = run_importing(CONFIG_IMPORTS, &["--max-host-memory=16M"], &items, body)
+        .expect_quiet_success();
+    // 16 MiB by 60 KB, and what workers count late.
+    let spawned = output.numbers()[0];
+    assert!((200..400).contains(&spawned), "{spawned} of 5000");
+}
+
+/// As [`run`], with imports that the prelude lacks.
+#[track_caller]
+fn run_importing(imports: &str, options: &[&str], items: &str, body: &str) -> Output {
+    let body = format!("(local $to i64) (local $i i64) (local $sum i64) {body}");
+    let text = program(items, &body).replacen("(module", &format!("(module {imports}"), 1);
+    run_wat_with(options, &text)
+}

@@ -9,6 +9,7 @@ mod limits;
 mod network;
 mod right;
 mod usage;
+mod weight;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -27,12 +28,18 @@ pub(crate) use network::Resolved;
 pub use network::{NetworkRule, NetworkRules, RuleError};
 pub use right::Right;
 pub(crate) use usage::{Told, Usage, Used};
+use weight::Weight;
 
 /// What a process of an operating system usually has.
 const DESCRIPTORS_MAX: usize = 1024;
 
 /// By feel.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// What a text of a configuration takes besides itself.
+pub(crate) const TEXT_BYTES: usize = 32;
+/// The same of a directory, which is open.
+const DIR_BYTES: usize = 256;
 
 /// By feel: more is a leak, and would be some hundred megabytes.
 const RESOURCES_MAX: usize = 1_000_000;
@@ -91,6 +98,7 @@ pub struct ProcessConfig {
     pub resources_max: usize,
     /// Where its processes tell what they use, if a process has made it.
     pub(crate) usage: Option<Arc<Usage>>,
+    weight: Weight,
 }
 
 impl ProcessConfig {
@@ -123,6 +131,7 @@ impl ProcessConfig {
             descriptors_max: DESCRIPTORS_MAX,
             resources_max: RESOURCES_MAX,
             usage: None,
+            weight: Weight::default(),
         }
     }
 
@@ -155,6 +164,20 @@ impl ProcessConfig {
         }
     }
 
+    /// Has it count as held by the host, with what it takes now.
+    pub(crate) fn weigh(&mut self) {
+        let args = self.args.iter().map(|arg| arg.len() + TEXT_BYTES);
+        let env = self.env.iter().map(|(key, value)| key.len() + value.len() + 2 * TEXT_BYTES);
+        let dirs = self.dirs.iter().map(|dir| dir.name.len() + DIR_BYTES);
+        let texts: usize = args.chain(env).chain(dirs).sum();
+        self.weight.set(size_of::<Self>() + texts + self.network.bytes());
+    }
+
+    /// What it counts as.
+    pub(crate) fn bytes(&self) -> usize {
+        self.weight.bytes()
+    }
+
     /// For a child of a process with this configuration: the same.
     pub(crate) fn same_for_child(&self) -> Self {
         Self { usage: Some(Arc::default()), ..self.clone() }
@@ -168,6 +191,17 @@ pub(crate) enum ConfigRef {
     Main(Kept<ProcessConfig>),
     /// One that was made for it.
     Own(Arc<ProcessConfig>),
+}
+
+impl ConfigRef {
+    /// What the process holds by it: its parent may have dropped it.
+    #[inline]
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Main(_) => 0,
+            Self::Own(config) => config.bytes(),
+        }
+    }
 }
 
 impl Deref for ConfigRef {

@@ -29,6 +29,7 @@ use lunatic_engine::{Room, resident_bytes};
 use lunatic_scheduler::{Holder, Pid};
 
 use crate::exit::{ExitReason, Shortage};
+use crate::holders::holders;
 use crate::node::{Held, NodeInner, give_back_heap};
 use crate::os;
 use crate::warden;
@@ -223,7 +224,7 @@ impl<'a> Candidate<'a> {
 fn largest(nodes: &[Arc<Held>]) -> Vec<Candidate<'_>> {
     let mut chosen = Chosen::default();
     for (number, node) in nodes.iter().enumerate() {
-        node.handle().holders().for_each(|holder| chosen.offer(number, holder));
+        holders(node).for_each(|holder| chosen.offer(number, holder));
     }
     let mut candidates: Vec<Candidate<'_>> = chosen
         .all()

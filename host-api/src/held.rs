@@ -82,14 +82,19 @@ pub(crate) fn total() -> u64 {
     u64::try_from(TOTAL.load(Relaxed)).unwrap_or(0)
 }
 
+/// Whether more is held than may be, about.
+pub(crate) fn is_full() -> bool {
+    total() > max()
+}
+
 /// The warden: whether there is too much; if not, it will be woken when there is.
 pub(crate) fn is_too_much() -> bool {
-    if total() > max() {
+    if is_full() {
         return true;
     }
     ALARMED.store(false, Relaxed);
     // Once more: who exceeded it meanwhile has not woken us.
-    total() > max()
+    is_full()
 }
 
 /// What this thread has added or taken counts now: it will be idle.

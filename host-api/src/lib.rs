@@ -21,6 +21,7 @@ mod forms;
 mod fs;
 mod guest_type;
 mod held;
+mod holders;
 mod jobs;
 mod kept;
 mod memories;

@@ -350,7 +350,11 @@ impl ProcessState {
         let scratch = self.scratch.as_deref().map_or(0, Message::bytes);
         let seed = self.seed.as_ref().map_or(0, |seed| seed.open());
         let count = self.channels.open() + seed;
-        let bytes = scratch + count * RESOURCE_BYTES + self.resources.bytes() + self.errors.bytes();
+        let bytes = scratch
+            + count * RESOURCE_BYTES
+            + self.resources.bytes()
+            + self.errors.bytes()
+            + self.config.bytes();
         self.me.tell_held(bytes as u64);
     }
 

@@ -17,6 +17,7 @@ use lunatic_engine::text::shown;
 use lunatic_scheduler::{Pid, Worker};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::held;
 use crate::process::ProcessState;
 use crate::ties::Ties;
 
@@ -29,7 +30,7 @@ const SHARDS: usize = 64;
 /// The longest name. By feel: names are words, or the paths of Rust types.
 pub(crate) const NAME_BYTES_MAX: usize = 4096;
 
-/// All names of a run, with what it costs to keep them.
+/// All names of a run, with what it costs to keep them: that counts as held by the host (`held.rs`).
 const NAMES_BYTES_MAX: usize = 256 << 20;
 
 /// What a name costs besides its bytes: entries in two tables.
@@ -61,13 +62,22 @@ pub(crate) struct Registry {
     bytes: AtomicUsize,
 }
 
-type Names = HashMap<Name, Pid>;
+type Names = HashMap<Name, Lead>;
+
+/// Where a name leads.
+#[derive(Clone, Copy)]
+struct Lead {
+    to: Pid,
+    /// Who has made it so.
+    by: Pid,
+}
 
 /// A name that leads nowhere at present, and stays so while this is there.
 pub(crate) struct Vacancy<'a> {
     registry: &'a Registry,
     names: MutexGuard<'a, Names>,
     name: Name,
+    by: Pid,
     filled: bool,
 }
 
@@ -87,6 +97,12 @@ impl Default for Registry {
     }
 }
 
+impl Drop for Registry {
+    fn drop(&mut self) {
+        held::sub(*self.bytes.get_mut());
+    }
+}
+
 impl Registry {
     fn names(&self, name: &str) -> MutexGuard<'_, Names> {
         self.shards[self.hasher.hash_one(name) as usize % SHARDS].lock()
@@ -94,7 +110,7 @@ impl Registry {
 
     /// The living process of this name.
     pub(crate) fn get(&self, worker: &Worker<'_, ProcessState>, name: &str) -> Option<Pid> {
-        let pid = self.names(name).get(name).copied();
+        let pid = self.names(name).get(name).map(|lead| lead.to);
         pid.filter(|&pid| worker.exists(pid))
     }
 
@@ -104,9 +120,9 @@ impl Registry {
         worker: &Worker<'_, ProcessState>,
         ties: &Ties,
         name: &str,
-        pid: Pid,
+        (to, by): (Pid, Pid),
     ) -> Result<(), NameError> {
-        self.put_into(&mut self.names(name), (worker, ties), name, pid)
+        self.put_into(&mut self.names(name), (worker, ties), name, Lead { to, by })
     }
 
     /// The same, unless the name leads to another process that lives; whether it does not.
@@ -115,13 +131,13 @@ impl Registry {
         worker: &Worker<'_, ProcessState>,
         ties: &Ties,
         name: &str,
-        pid: Pid,
+        (to, by): (Pid, Pid),
     ) -> Result<bool, NameError> {
         let mut names = self.names(name);
-        if names.get(name).is_some_and(|&other| other != pid && worker.exists(other)) {
+        if names.get(name).is_some_and(|other| other.to != to && worker.exists(other.to)) {
             return Ok(false);
         }
-        self.put_into(&mut names, (worker, ties), name, pid).map(|()| true)
+        self.put_into(&mut names, (worker, ties), name, Lead { to, by }).map(|()| true)
     }
 
     fn put_into(
@@ -129,9 +145,10 @@ impl Registry {
         names: &mut Names,
         (worker, ties): (&Worker<'_, ProcessState>, &Ties),
         name: &str,
-        pid: Pid,
+        lead: Lead,
     ) -> Result<(), NameError> {
-        if names.get(name) == Some(&pid) {
+        let pid = lead.to;
+        if names.get(name).is_some_and(|known| known.to == pid) {
             return Ok(());
         }
         if !worker.exists(pid) {
@@ -145,7 +162,7 @@ impl Registry {
         self.forget(names, ties, name);
         let name = self.book(name)?;
         if ties.add_name(worker, pid, &name) {
-            names.insert(name, pid);
+            names.insert(name, lead);
         } else {
             self.unbook(&name);
         }
@@ -158,54 +175,72 @@ impl Registry {
     }
 
     fn forget(&self, names: &mut Names, ties: &Ties, name: &str) {
-        if let Some((name, pid)) = names.remove_entry(name) {
-            ties.remove_name(pid, &name);
+        if let Some((name, lead)) = names.remove_entry(name) {
+            ties.remove_name(lead.to, &name);
             self.unbook(&name);
         }
     }
 
-    /// Whom the name leads to; if nobody, it is held for the caller.
+    /// Whom the name leads to; if nobody, it is held for the caller, who is `by`.
     pub(crate) fn claim(
         &self,
         worker: &Worker<'_, ProcessState>,
         ties: &Ties,
         name: &str,
+        by: Pid,
     ) -> Result<Claim<'_>, NameError> {
         let mut names = self.names(name);
-        if let Some(&pid) = names.get(name) {
-            if worker.exists(pid) {
-                return Ok(Claim::Taken(pid));
+        if let Some(lead) = names.get(name) {
+            if worker.exists(lead.to) {
+                return Ok(Claim::Taken(lead.to));
             }
             // It has ended, and is about to take the name out itself.
             self.forget(&mut names, ties, name);
         }
         let name = self.book(name)?;
-        Ok(Claim::Vacant(Vacancy { registry: self, names, name, filled: false }))
+        Ok(Claim::Vacant(Vacancy { registry: self, names, name, by, filled: false }))
     }
 
     /// A process has ended: so have its names, unless they lead elsewhere by now.
     pub(crate) fn process_ended(&self, pid: Pid, ended: impl IntoIterator<Item = Name>) {
         for name in ended {
             let mut names = self.names(&name);
-            if names.get(&name) == Some(&pid) {
+            if names.get(&name).is_some_and(|lead| lead.to == pid) {
                 names.remove(&name);
                 self.unbook(&name);
             }
         }
     }
 
+    /// What names take, with whoever has given them; of one that has ended, with whom they lead to.
+    pub(crate) fn givers(&self, exists: impl Fn(Pid) -> bool) -> HashMap<Pid, usize> {
+        let mut givers = HashMap::new();
+        for shard in &self.shards {
+            for (name, &Lead { to, by }) in shard.lock().iter() {
+                *givers.entry(if exists(by) { by } else { to }).or_default() += cost(name);
+            }
+        }
+        givers
+    }
+
     fn book(&self, name: &str) -> Result<Name, NameError> {
-        let cost = name.len() + NAME_OVERHEAD_BYTES;
+        let cost = cost(name);
         if self.bytes.fetch_add(cost, Ordering::Relaxed) + cost > NAMES_BYTES_MAX {
             self.bytes.fetch_sub(cost, Ordering::Relaxed);
             return Err(NameError::Full { name: shown(name) });
         }
+        held::add(cost);
         Ok(name.into())
     }
 
     fn unbook(&self, name: &str) {
-        self.bytes.fetch_sub(name.len() + NAME_OVERHEAD_BYTES, Ordering::Relaxed);
+        self.bytes.fetch_sub(cost(name), Ordering::Relaxed);
+        held::sub(cost(name));
     }
+}
+
+fn cost(name: &str) -> usize {
+    name.len() + NAME_OVERHEAD_BYTES
 }
 
 impl Vacancy<'_> {
@@ -216,7 +251,7 @@ impl Vacancy<'_> {
 
     /// The name leads to this process, whose book has it already.
     pub(crate) fn fill(mut self, pid: Pid) {
-        self.names.insert(Arc::clone(&self.name), pid);
+        self.names.insert(Arc::clone(&self.name), Lead { to: pid, by: self.by });
         self.filled = true;
     }
 }

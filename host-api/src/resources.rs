@@ -105,7 +105,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    configs: Arc<ProcessConfig>, "configuration";
+    configs: Arc<ProcessConfig>, "configuration", config_bytes;
     addresses: Addresses, "DNS iterator";
     tcp_listeners: Arc<Listener>, "TCP listener";
     tcp_streams: Arc<TcpStream>, "TCP stream";
@@ -116,6 +116,10 @@ kinds! {
     timers: Delayed, "timer";
     connections: sql::Connection, "SQLite connection";
     statements: sql::Statement, "SQLite statement";
+}
+
+fn config_bytes(config: &Arc<ProcessConfig>) -> usize {
+    config.bytes()
 }
 
 impl<T> Table<T> {
@@ -169,6 +173,20 @@ impl Resources {
         tables
             .and_then(|tables| T::table_mut(tables).entries.get_mut(&id))
             .ok_or_else(|| unknown::<T>(id))
+    }
+
+    /// Changes a resource, and with it what it takes.
+    pub(crate) fn change<T: Kind, R>(
+        &mut self,
+        id: u64,
+        change: impl FnOnce(&mut T) -> R,
+    ) -> Result<R, Fault> {
+        let resource = self.get_mut::<T>(id)?;
+        let before = resource.heavy_bytes();
+        let result = change(resource);
+        let after = resource.heavy_bytes();
+        self.heavy_bytes = self.heavy_bytes + after - before;
+        Ok(result)
     }
 
     /// Takes a resource away from the process.

@@ -34,10 +34,14 @@
 //! What is to be told is sent or done under the receiver's lock: after `unlink` has returned, the
 //! link's death can no longer kill the caller.
 //!
+//! **What it takes** counts as held by the host, and for whoever made the tie: see `ties/peers.rs`.
+//!
 //! **Locks**: they are held for a few steps in a tree, and for a message or a wake-up, which take no
 //! locks that lead back here. The registry's locks are taken before these, never after.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod peers;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,17 +54,14 @@ use crate::message::{Message, Notice, Tie};
 use crate::process::ProcessState;
 use crate::registry::Name;
 
+pub(crate) use peers::TIES_MAX;
+use peers::{Peers, Wish};
+
 /// So many locks. By feel: far more than workers.
 const SHARDS: usize = 64;
 
-/// Peers that a process may be tied to by its own doing.
-pub(crate) const TIES_MAX: usize = 1_000_000;
-
 /// Names of one process; its end takes them out in one go.
 pub(crate) const NAMES_MAX: usize = 1000;
-
-/// Monitors with tags that a process may have of one other.
-const MONITORS_OF_ONE_MAX: usize = 1000;
 
 /// Peers that are told in one go. By feel: a tenth of a millisecond at most.
 const TOLD_IN_ONE_GO: usize = 256;
@@ -82,24 +83,13 @@ type Books = HashMap<Pid, Box<Book>>;
 /// What concerns others about one process.
 #[derive(Default)]
 pub(crate) struct Book {
-    peers: BTreeMap<Pid, Wish>,
+    peers: Peers,
     /// The failure of a link is a message to it, not its death.
     survives: bool,
     /// Why it has been killed, if it has.
     killed: Option<Box<ExitReason>>,
     /// Its names in the registry.
     names: BTreeSet<Name>,
-}
-
-/// What the owner of a book wants to be told about the end of a peer.
-#[derive(Default)]
-struct Wish {
-    /// They are linked; the tag comes back with the notice.
-    link: Option<i64>,
-    monitor: bool,
-    /// Monitors with tags of their own; each gets a notice.
-    #[allow(clippy::box_collection, reason = "one word in every entry instead of three")]
-    tagged: Option<Box<Vec<i64>>>,
 }
 
 /// How a process is tied to the one that spawns it; 0 is not at all.
@@ -112,35 +102,6 @@ pub(crate) struct ChildTags {
 impl ChildTags {
     pub(crate) fn any(self) -> bool {
         self.link != 0 || self.monitor != 0
-    }
-}
-
-impl Wish {
-    fn is_empty(&self) -> bool {
-        self.link.is_none() && !self.monitor && self.tagged.is_none()
-    }
-
-    fn add_tag(&mut self, tag: i64) -> Result<(), Fault> {
-        let tags = self.tagged.get_or_insert_default();
-        if tags.len() >= MONITORS_OF_ONE_MAX {
-            return Err(Fault::new(format!(
-                "the process monitors one other {MONITORS_OF_ONE_MAX} times with tags, the most there \
-                 can be; take some back with stop_monitoring_with_tag"
-            )));
-        }
-        tags.push(tag);
-        Ok(())
-    }
-
-    fn remove_tag(&mut self, tag: i64) {
-        if let Some(tags) = &mut self.tagged {
-            if let Some(at) = tags.iter().position(|&known| known == tag) {
-                tags.swap_remove(at);
-            }
-            if tags.is_empty() {
-                self.tagged = None;
-            }
-        }
     }
 }
 
@@ -170,30 +131,33 @@ impl Pair<'_> {
         }
     }
 
-    /// My wish about the peer, if we are tied.
-    fn wish(&mut self) -> Option<&mut Wish> {
+    /// Changes what I want to be told about the peer, if we are tied.
+    fn change_mine<R>(&mut self, change: impl FnOnce(&mut Wish) -> R) -> Option<R> {
         let (mine, peer) = (self.mine, self.peers);
-        self.mine().get_mut(&mine)?.peers.get_mut(&peer)
+        self.mine().get_mut(&mine)?.peers.change(peer, change)
     }
 
-    /// The peer's wish about me.
-    fn peers_wish(&mut self) -> Option<&mut Wish> {
+    /// Changes what the peer wants to be told about me.
+    fn change_peers<R>(&mut self, change: impl FnOnce(&mut Wish) -> R) -> Option<R> {
         let (mine, peer) = (self.mine, self.peers);
-        self.peers().get_mut(&peer)?.peers.get_mut(&mine)
+        self.peers().get_mut(&peer)?.peers.change(mine, change)
     }
 
     /// Forgets the tie if neither of us wants to be told anything.
     fn shorten(&mut self) {
-        let wanted = |wish: Option<&mut Wish>| wish.is_some_and(|wish| !wish.is_empty());
-        if wanted(self.wish()) || wanted(self.peers_wish()) {
+        let (mine, peer) = (self.mine, self.peers);
+        let wants = |books: &Books, owner: Pid, about: Pid| {
+            let wish = books.get(&owner).and_then(|book| book.peers.get(about));
+            wish.is_some_and(|wish| !wish.is_empty())
+        };
+        if wants(self.mine(), mine, peer) || wants(self.peers(), peer, mine) {
             return;
         }
-        let (mine, peer) = (self.mine, self.peers);
         if let Some(book) = self.mine().get_mut(&mine) {
-            book.peers.remove(&peer);
+            book.peers.remove(peer);
         }
         if let Some(book) = self.peers().get_mut(&peer) {
-            book.peers.remove(&mine);
+            book.peers.remove(mine);
         }
     }
 }
@@ -269,38 +233,38 @@ impl Ties {
         worker: Of<'_, '_>,
         me: Pid,
         peer: Pid,
-        mine: impl FnOnce(&mut Wish) -> Result<(), Fault>,
-        peers: impl FnOnce(&mut Wish),
+        mine: impl Fn(&mut Wish) -> Result<(), Fault>,
+        peers: impl Fn(&mut Wish),
     ) -> Result<(), Fault> {
         if me == peer {
             return Ok(());
         }
         let mut pair = self.pair(me, peer);
-        if let Some(wish) = pair.wish() {
+        if let Some(changed) = pair.change_mine(&mine) {
             // Or its end is under way, and will do what our entry says.
-            mine(wish)?;
-            if let Some(wish) = pair.peers_wish() {
-                peers(wish);
-            }
+            changed?;
+            pair.change_peers(peers);
             return Ok(());
         }
         let book = pair.mine().entry(me).or_default();
-        if book.peers.len() >= TIES_MAX {
+        if !book.peers.has_room() {
             return Err(Fault::new(format!(
-                "the process has links or monitors with {TIES_MAX} others, the most there can be; \
+                "the process has made links or monitors with {TIES_MAX} others, the most there can be; \
                  unlink some"
             )));
         }
         worker.watch(me);
+        let mut wish = Wish::default();
+        mine(&mut wish)?;
         if !worker.watch(peer) {
-            let mut wish = Wish::default();
-            mine(&mut wish)?;
             let death = Death::new(peer, &ExitReason::NoProcess);
             book.hear(worker, me, &wish, &death);
             return Ok(());
         }
-        mine(book.peers.entry(peer).or_default())?;
-        peers(pair.peers().entry(peer).or_default().peers.entry(me).or_default());
+        book.peers.make(peer, wish);
+        let mut peers_wish = Wish::default();
+        peers(&mut peers_wish);
+        pair.peers().entry(peer).or_default().peers.accept(me, peers_wish);
         Ok(())
     }
 
@@ -309,46 +273,52 @@ impl Ties {
         let mut pair = self.pair(parent, child);
         worker.watch(parent);
         let link = (tags.link != 0).then_some(tags.link);
-        let tagged = (tags.monitor != 0).then(|| Box::new(vec![tags.monitor]));
-        let parents = Wish { link, tagged, ..Wish::default() };
-        pair.mine().entry(parent).or_default().peers.insert(child, parents);
+        let mut parents = Wish::linked(link);
+        if tags.monitor != 0 {
+            // The first one: there is room.
+            let _added = parents.add_tag(tags.monitor);
+        }
+        pair.mine().entry(parent).or_default().peers.make(child, parents);
         // It does not know the tag, so it gets none.
-        let childs = Wish { link: link.map(|_| 0), ..Wish::default() };
-        pair.peers().entry(child).or_default().peers.insert(parent, childs);
+        let childs = Wish::linked(link.map(|_| 0));
+        pair.peers().entry(child).or_default().peers.accept(parent, childs);
     }
 
-    /// Whether the process may have one more peer.
+    /// Whether the process may make one more tie.
     pub(crate) fn has_room(&self, me: Pid) -> bool {
-        self.books(me).get(&me).is_none_or(|book| book.peers.len() < TIES_MAX)
+        self.books(me).get(&me).is_none_or(|book| book.peers.has_room())
+    }
+
+    /// What ties take, with whoever has made them, if it is so much.
+    pub(crate) fn makers(&self, bytes_min: usize) -> Vec<(Pid, usize)> {
+        let mut makers = Vec::new();
+        for shard in &self.shards {
+            let books = shard.0.lock();
+            let heavy = books.iter().map(|(&pid, book)| (pid, book.peers.bytes()));
+            makers.extend(heavy.filter(|&(_, bytes)| bytes >= bytes_min));
+        }
+        makers
     }
 
     /// Undoes `link`, from either side.
     pub(crate) fn unlink(&self, me: Pid, peer: Pid) {
         let mut pair = self.pair(me, peer);
-        if let Some(wish) = pair.wish() {
-            wish.link = None;
-        }
-        if let Some(wish) = pair.peers_wish() {
-            wish.link = None;
-        }
+        pair.change_mine(|wish| wish.link = None);
+        pair.change_peers(|wish| wish.link = None);
         pair.shorten();
     }
 
     /// Undoes `monitor`.
     pub(crate) fn stop_monitoring(&self, me: Pid, peer: Pid) {
         let mut pair = self.pair(me, peer);
-        if let Some(wish) = pair.wish() {
-            wish.monitor = false;
-        }
+        pair.change_mine(|wish| wish.monitor = false);
         pair.shorten();
     }
 
     /// Undoes one `monitor_tagged` with this tag.
     pub(crate) fn stop_monitoring_tagged(&self, me: Pid, peer: Pid, tag: i64) {
         let mut pair = self.pair(me, peer);
-        if let Some(wish) = pair.wish() {
-            wish.remove_tag(tag);
-        }
+        pair.change_mine(|wish| wish.remove_tag(tag));
         pair.shorten();
     }
 
@@ -444,7 +414,7 @@ impl Ties {
     fn tell(&self, worker: Of<'_, '_>, peer: Pid, death: &Death) {
         let mut books = self.books(peer);
         let Some(book) = books.get_mut(&peer) else { return };
-        if let Some(wish) = book.peers.remove(&death.process) {
+        if let Some(wish) = book.peers.remove(death.process) {
             book.hear(worker, peer, &wish, death);
         }
     }
@@ -465,7 +435,7 @@ impl Book {
     pub(crate) fn into_news(self, process: Pid, reason: &ExitReason) -> Option<Box<News>> {
         (!self.peers.is_empty()).then(|| {
             let death = Death::new(process, reason);
-            Box::new(News { peers: self.peers.into_iter(), death })
+            Box::new(News { peers: self.peers, death })
         })
     }
 
@@ -483,7 +453,7 @@ impl Book {
         if wish.monitor {
             send(worker, owner, 0, death.notice(Tie::Monitor));
         }
-        for &tag in wish.tagged.iter().flat_map(|tags| tags.iter()) {
+        for &tag in wish.tags() {
             send(worker, owner, tag, death.notice(Tie::Monitor));
         }
     }
@@ -540,16 +510,17 @@ impl Death {
 
 /// Those who are yet to be told of an end.
 pub(crate) struct News {
-    peers: std::collections::btree_map::IntoIter<Pid, Wish>,
+    peers: Peers,
     death: Death,
 }
 
 impl News {
     /// Tells the next; whether there are more.
     pub(crate) fn tell(&mut self, worker: Of<'_, '_>, ties: &Ties) -> bool {
-        for (peer, _) in self.peers.by_ref().take(TOLD_IN_ONE_GO) {
+        for _ in 0..TOLD_IN_ONE_GO {
+            let Some(peer) = self.peers.pop() else { return false };
             ties.tell(worker, peer, &self.death);
         }
-        self.peers.len() > 0
+        !self.peers.is_empty()
     }
 }

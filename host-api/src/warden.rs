@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 
 use crate::exit::{ExitReason, Shortage};
 use crate::held;
+use crate::holders::holders;
 use crate::message::Mail;
 use crate::node::{Held, NodeInner};
 
@@ -131,7 +132,7 @@ fn wait_until_it_gets_worse(victim_lives: impl Fn() -> bool) {
 fn act<'a>(nodes: &'a [Arc<Held>], ended: &mut Vec<Pid>) -> Option<(&'a NodeInner, Pid)> {
     let process = nodes
         .iter()
-        .flat_map(|node| node.handle().holders().map(move |holder| (node, holder)))
+        .flat_map(|node| holders(node).map(move |holder| (node, holder)))
         .filter(|(_, holder)| !ended.contains(&holder.pid))
         .max_by_key(|(_, holder)| held_by(holder));
     let channel = nodes

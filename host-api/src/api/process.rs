@@ -14,6 +14,7 @@ use crate::config::{ConfigRef, Right};
 use crate::exit::ExitReason;
 use crate::forms::ModuleRef;
 use crate::guest_type::{Bytes, In, Out, Parameters, Text};
+use crate::held;
 use crate::jobs::Turn;
 use crate::memory::Ptr;
 use crate::modules::{CompileResult, Loaded, MODULE_BYTES_MAX, Modules, Order, Room};
@@ -335,7 +336,7 @@ impl Child {
         let me = call.state.pid();
         if self.tags.any() && !call.state.node.ties.has_room(me) {
             return Poll::Ready(Err(Fault::new(format!(
-                "the process has links or monitors with {TIES_MAX} others, the most there can be"
+                "the process has made links or monitors with {TIES_MAX} others, the most there can be"
             ))));
         }
         let module = module(call, self.module_id)?;
@@ -346,6 +347,15 @@ impl Child {
             Ok(image) => image,
             Err(message) => return Poll::Ready(Ok(Err(message))),
         };
+        // The parent may drop it, and make the next.
+        if self.config.bytes() > 0 && held::is_full() {
+            return Poll::Ready(Ok(Err(format!(
+                "cannot spawn a process with a configuration of its own: the host holds {} bytes for \
+                 all processes, and may hold {} (--max-host-memory)",
+                held::total(),
+                held::max()
+            ))));
+        }
         call.state.charge((image.block_bytes() / BLOCK_BYTES_PER_REDUCTION) as i64);
         let place = match admit(call) {
             Ok(place) => place,
@@ -405,7 +415,7 @@ fn spawn_named(
 ) -> Poll<Result<u32, Fault>> {
     call.memory.slice_mut(node_id_ptr, 8)?;
     call.memory.slice_mut(id_ptr, 8)?;
-    let (worker, node) = (call.worker, call.state.node.get());
+    let (worker, node, me) = (call.worker, call.state.node.get(), call.state.pid());
     // Nothing is written before the names have been read: they may lie in the same place.
     if let Some(pid) = node.registry.get(worker, name) {
         call.memory.write_u64(node_id_ptr, THIS_NODE)?;
@@ -428,7 +438,7 @@ fn spawn_named(
         drop(ready);
         return call.spawn_again();
     }
-    let result = ready.and_then(|ready| match node.registry.claim(worker, &node.ties, name) {
+    let result = ready.and_then(|ready| match node.registry.claim(worker, &node.ties, name, me) {
         Ok(Claim::Taken(pid)) => Ok((FOUND, pid)),
         Ok(Claim::Vacant(vacancy)) => {
             let pid = ready.spawn(worker, Some(&vacancy)).map_err(|error| error.to_string())?;

@@ -46,7 +46,7 @@ host_functions! {
         }
         let node = call.state.node.get();
         node.registry
-            .put(call.worker, &node.ties, name, Pid::from_u64(process_id))
+            .put(call.worker, &node.ties, name, (Pid::from_u64(process_id), call.state.pid()))
             .map_err(|error| Fault::new(error.to_string()))
     }
 
@@ -61,7 +61,7 @@ host_functions! {
         }
         let node = call.state.node.get();
         node.registry
-            .put_if_free(call.worker, &node.ties, name, Pid::from_u64(process_id))
+            .put_if_free(call.worker, &node.ties, name, (Pid::from_u64(process_id), call.state.pid()))
             .map(|put| i32::from(!put))
             .map_err(|error| Fault::new(error.to_string()))
     }

@@ -122,6 +122,15 @@ impl NetworkRules {
         self.0.is_empty()
     }
 
+    /// What they take.
+    pub(crate) fn bytes(&self) -> usize {
+        let name = |rule: &NetworkRule| match &rule.hosts {
+            Hosts::Name(name) | Hosts::NamesUnder(name) => name.len(),
+            Hosts::Any | Hosts::Net(..) => 0,
+        };
+        self.iter().map(|rule| size_of::<NetworkRule>() + name(rule)).sum()
+    }
+
     /// The rules, in order.
     pub fn iter(&self) -> impl Iterator<Item = &NetworkRule> {
         self.0.iter()

@@ -103,6 +103,10 @@ impl<'a> Start<'a> {
         let instance = unsafe { prepared.place(block, me.program().cast(), &HOOKS) };
         let (base, bytes) = instance.memory();
         me.tell_memory(base as usize, bytes);
+        let held = self.config.bytes();
+        if held > 0 {
+            me.tell_held(held as u64);
+        }
         ProcessState {
             entry: self.entry,
             instance,

@@ -34,6 +34,7 @@ pub(super) fn give(
     let path = call.config_text(dir.path, "a directory's path")?;
     let name = call.config_text(dir.name, "a directory's name")?;
     check_room(call, config_id)?;
+    call.check_text_room(config_id, name.len())?;
     let Some((grant, rest)) = DirGrant::find(&call.state.config.dirs, &path) else {
         return Ok(Some(Err(call.state.denied(format!(
             "a configuration with the directory \"{path}\": the process has none that it lies in"
@@ -44,7 +45,7 @@ pub(super) fn give(
     match opened {
         Ok(None) => Ok(None),
         Ok(Some(opened)) => {
-            call.config_mut(config_id)?.dirs.push(opened);
+            call.change_config(config_id, |config| config.dirs.push(opened))?;
             Ok(Some(Ok(())))
         }
         Err(Errno::NotCapable) => Ok(Some(Err(call.state.denied(format!(

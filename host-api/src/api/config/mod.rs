@@ -19,18 +19,15 @@ pub(crate) mod wasi;
 use std::sync::Arc;
 
 use crate::bind::{Call, Fault};
-use crate::config::{ConfigRef, Limit, ProcessConfig, Right};
+use crate::config::{ConfigRef, Limit, ProcessConfig, Right, TEXT_BYTES};
 use crate::memory::Ptr;
 use crate::rights::Denied;
 
 /// Configurations that a process may have at once. By feel: each may hold `TEXT_BYTES_MAX`.
 const CONFIGS_MAX: usize = 4096;
 
-/// Bytes of all arguments, variables and the like of one configuration.
+/// Bytes of all arguments, variables and names of directories of one configuration.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
-
-/// What each of them counts besides its bytes.
-const TEXT_BYTES: usize = 32;
 
 /// "My own", where a configuration is asked for.
 const OWN: i64 = -1;
@@ -58,9 +55,11 @@ impl Call<'_, '_> {
                 "the process has {CONFIGS_MAX} configurations; drop some (drop_config)"
             )));
         }
-        let config = Arc::new(make(&self.state.config));
+        let mut config = make(&self.state.config);
+        config.weigh();
         let max = self.state.config.resources_max;
-        let id = self.state.resources.add(config, max)?;
+        let id = self.state.resources.add(Arc::new(config), max)?;
+        self.state.tell_held();
         Ok(id.cast_signed())
     }
 
@@ -68,9 +67,20 @@ impl Call<'_, '_> {
         Ok(self.state.resources.get::<Arc<ProcessConfig>>(config_id)?)
     }
 
-    fn config_mut(&mut self, config_id: u64) -> Result<&mut ProcessConfig, Fault> {
-        let config = self.state.resources.get_mut::<Arc<ProcessConfig>>(config_id)?;
-        Ok(Arc::make_mut(config))
+    fn change_config<R>(
+        &mut self,
+        config_id: u64,
+        change: impl FnOnce(&mut ProcessConfig) -> R,
+    ) -> Result<R, Fault> {
+        let result =
+            self.state.resources.change(config_id, |config: &mut Arc<ProcessConfig>| {
+                let config = Arc::make_mut(config);
+                let result = change(config);
+                config.weigh();
+                result
+            })?;
+        self.state.tell_held();
+        Ok(result)
     }
 
     /// Sets a limit to `value`, or to the most that may be had.
@@ -81,7 +91,7 @@ impl Call<'_, '_> {
         value: u64,
     ) -> Result<Result<(), Denied>, Fault> {
         let most = self.state.config.limit(limit);
-        self.config_mut(config_id)?.set_limit(limit, value.min(most));
+        self.change_config(config_id, |config| config.set_limit(limit, value.min(most)))?;
         if value.min(limit.highest()) <= most {
             return Ok(Ok(()));
         }
@@ -100,7 +110,7 @@ impl Call<'_, '_> {
         has: bool,
     ) -> Result<Result<(), Denied>, Fault> {
         let may = !has || self.state.config.has(right);
-        self.config_mut(config_id)?.set_right(right, has && may);
+        self.change_config(config_id, |config| config.set_right(right, has && may))?;
         if may {
             return Ok(Ok(()));
         }
@@ -131,10 +141,11 @@ impl Call<'_, '_> {
         let config = self.config(config_id)?;
         let args = config.args.iter().map(|arg| arg.len() + TEXT_BYTES);
         let env = config.env.iter().map(|(key, value)| key.len() + value.len() + TEXT_BYTES);
-        if args.chain(env).sum::<usize>() + more + TEXT_BYTES > TEXT_BYTES_MAX {
+        let dirs = config.dirs.iter().map(|dir| dir.name.len() + TEXT_BYTES);
+        if args.chain(env).chain(dirs).sum::<usize>() + more + TEXT_BYTES > TEXT_BYTES_MAX {
             return Err(Fault::new(format!(
-                "arguments and variables of more than {TEXT_BYTES_MAX} bytes together, each counted \
-                 as {TEXT_BYTES} more than it has"
+                "arguments, variables and names of directories of more than {TEXT_BYTES_MAX} bytes \
+                 together, each counted as {TEXT_BYTES} more than it has"
             )));
         }
         Ok(())
@@ -152,16 +163,15 @@ impl Call<'_, '_> {
             return Err(Fault::new(format!("{key:?} is no name of a variable")));
         }
         self.check_text_room(config_id, key.len() + value.len())?;
-        let env = &mut self.config_mut(config_id)?.env;
-        env.retain(|(known, _)| *known != key);
-        env.push((key, value));
-        Ok(())
+        self.change_config(config_id, |config| {
+            config.env.retain(|(known, _)| *known != key);
+            config.env.push((key, value));
+        })
     }
 
     fn add_argument(&mut self, config_id: u64, argument: (Ptr, u32)) -> Result<(), Fault> {
         let argument = self.config_text(argument, "an argument")?;
         self.check_text_room(config_id, argument.len())?;
-        self.config_mut(config_id)?.args.push(argument);
-        Ok(())
+        self.change_config(config_id, |config| config.args.push(argument))
     }
 }

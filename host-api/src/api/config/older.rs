@@ -18,15 +18,18 @@ host_functions! {
     /// standard streams, and the network as the caller may use it; its limits are the caller's.
     fn create_config(call) -> Result<i64, Fault> {
         call.add_config(|mine| {
-            let network = mine.network.clone();
-            ProcessConfig { network, ..mine.nothing_for_child() }
+            let mut config = mine.nothing_for_child();
+            config.network = mine.network.clone();
+            config
         })
     }
 
     /// Forgets a configuration. Processes that were spawned with it keep it. Traps if there is none
     /// with this id.
     fn drop_config(call, config_id: u64) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<ProcessConfig>>(config_id).map(drop)
+        call.state.resources.remove::<Arc<ProcessConfig>>(config_id)?;
+        call.state.tell_held();
+        Ok(())
     }
 
     /// Sets the most bytes of linear memory.

@@ -49,8 +49,7 @@ host_functions! {
     /// dropped. 2: it is dropped, and the receiver ends. Traps if there is no such choice.
     fn set_overflow(call, config_id: u64, overflow: u32) -> Result<(), Fault> {
         let overflow = known(overflow, Overflow::from_number, "overflow")?;
-        call.config_mut(config_id)?.mailbox_overflow = overflow;
-        Ok(())
+        call.change_config(config_id, |config| config.mailbox_overflow = overflow)
     }
 
     /// Gives a right, or takes it if `has` is 0. 0: to spawn processes. 1: to compile modules. 2: to
@@ -101,8 +100,7 @@ host_functions! {
 
     /// Takes all network rules away: the network is closed.
     fn clear_network_rules(call, config_id: u64) -> Result<(), Fault> {
-        call.config_mut(config_id)?.network = Default::default();
-        Ok(())
+        call.change_config(config_id, |config| config.network = Default::default())
     }
 
     /// What the processes that were spawned with a configuration have used, all together and up to
@@ -134,7 +132,8 @@ fn add_rule(
         ));
         return Ok(Err(denied.to_string()));
     }
-    Ok(call.config_mut(config_id)?.network.add(rule).map_err(|error| error.to_string()))
+    let added = call.change_config(config_id, |config| config.network.add(rule))?;
+    Ok(added.map_err(|error| error.to_string()))
 }
 
 /// 0, or 1 and an error id.

@@ -12,7 +12,7 @@ host_functions! {
     pub(crate) MODULE: "lunatic::wasi";
 
     /// Adds an environment variable; one of the same name is replaced. Traps beyond 64 KiB of
-    /// arguments and variables, and if a text is not UTF-8 or has a zero byte in it.
+    /// arguments, variables and names of directories, and if a text is not UTF-8 or has a zero byte in it.
     fn config_add_environment_variable(
         call, config_id: u64, key_ptr: In<Text>, key_len: u32, value_ptr: In<Text>, value_len: u32,
     ) -> Result<(), Fault> {

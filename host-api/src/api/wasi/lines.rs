@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::state::Output;
+use crate::held;
 use crate::stdio::{Host, Stdio, StdioSink, Ticket, Waiter, Wrote};
 
 /// Bytes of an incomplete line; a longer one goes out in pieces, which may be torn.
@@ -20,21 +21,27 @@ const HELD_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// The incomplete lines of both outputs. Nothing but a null pointer while there are none.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Option<Box<Held>>);
+pub(super) struct Lines(Option<Box<Beginnings>>);
 
 #[derive(Debug)]
-struct Held {
+struct Beginnings {
     out: Vec<u8>,
     err: Vec<u8>,
     since: Instant,
 }
 
-impl Held {
+impl Beginnings {
     fn of(&mut self, output: Output) -> &mut Vec<u8> {
         match output {
             Output::Out => &mut self.out,
             Output::Err => &mut self.err,
         }
+    }
+}
+
+impl Drop for Beginnings {
+    fn drop(&mut self) {
+        held::sub(self.out.capacity() + self.err.capacity());
     }
 }
 
@@ -44,7 +51,7 @@ impl Lines {
     }
 
     pub(super) fn are_old(&self) -> bool {
-        self.0.as_ref().is_some_and(|held| held.since.elapsed() >= HELD_TIME_MAX)
+        self.0.as_ref().is_some_and(|lines| lines.since.elapsed() >= HELD_TIME_MAX)
     }
 
     /// Takes all bytes, or none if the process must wait.
@@ -56,7 +63,7 @@ impl Lines {
         waiter: Waiter<'_, H>,
         ticket: &mut Ticket,
     ) -> Wrote {
-        let before = self.0.as_mut().map_or(&mut [][..], |held| held.of(output).as_mut_slice());
+        let before = self.0.as_mut().map_or(&mut [][..], |lines| lines.of(output).as_mut_slice());
         let now = goes_now(before.len(), bytes);
         if now > 0 {
             match sink.try_write([before, &bytes[..now]], waiter, ticket) {
@@ -79,25 +86,28 @@ impl Lines {
         if bytes.is_empty() {
             return;
         }
-        let held = self.0.get_or_insert_with(|| {
-            Box::new(Held { out: Vec::new(), err: Vec::new(), since: Instant::now() })
+        let lines = self.0.get_or_insert_with(|| {
+            Box::new(Beginnings { out: Vec::new(), err: Vec::new(), since: Instant::now() })
         });
-        held.of(output).extend_from_slice(bytes);
+        let line = lines.of(output);
+        let before = line.capacity();
+        line.extend_from_slice(bytes);
+        held::add(line.capacity() - before);
     }
 
     fn forget(&mut self, output: Output) {
-        let Some(held) = &mut self.0 else { return };
-        held.of(output).clear();
-        if held.out.is_empty() && held.err.is_empty() {
+        let Some(lines) = &mut self.0 else { return };
+        lines.of(output).clear();
+        if lines.out.is_empty() && lines.err.is_empty() {
             self.0 = None;
         }
     }
 
     /// Gives everything out. Never waits: a line's beginning is small, and its writer may be dead.
     pub(super) fn flush<H: Host + 'static>(&mut self, stdio: &Stdio, waiter: Waiter<'_, H>) {
-        let Some(mut held) = self.0.take() else { return };
+        let Some(mut lines) = self.0.take() else { return };
         for output in [Output::Out, Output::Err] {
-            let bytes = held.of(output);
+            let bytes = lines.of(output);
             if !bytes.is_empty() {
                 output.sink(stdio).write_now(bytes, waiter);
             }
