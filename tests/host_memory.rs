@@ -46,6 +46,41 @@ fn whoever_floods_a_process_that_is_busy_ends_and_the_process_goes_on() {
 }
 
 #[test]
+fn a_flood_by_several_or_one_after_the_other_ends_those_who_made_them() {
+    // One child of the main process has others flood that: three at once, or each for a moment. The one
+    // beside it goes on.
+    let heavy = "(call $create (i64.const 0) (i64.const 0))
+      (drop (call $write (i32.const 0) (i32.const 60000)))
+      (drop (call $send_raw (local.get $to)))";
+    let items = format!(
+        r#"{DEAF}
+      (func (export "flood") (param $to i64) (loop $again {heavy} (br $again)))
+      (func (export "short") (param $to i64) (local $i i64) {})
+      (func (export "three") (param $to i64) (local $i i64) {} (call $sleep (i64.const -1)))
+      (func (export "turns") (param $to i64) (loop $again (call $join {}) (br $again)))"#,
+        times(20, heavy),
+        times(3, &format!("(drop {})", spawn_with("flood", "(local.get $to)"))),
+        spawn_with("short", "(local.get $to)"),
+    );
+    for hostile in ["three", "turns"] {
+        let body = format!(
+            "(call $die_with_links (i32.const 0)) (local.set $to {})
+             (i64.store (i32.const 32) (i64.const 77)) (drop {})
+             (if (i32.ne (call $receive (i32.const 32) (i32.const 1) (i64.const -1)) (i32.const 1))
+               (then unreachable))
+             (call $exit_reason (i32.const 320)) (call $say32 (call $kind))
+             (call $say32 (call $exists (local.get $to)))",
+            spawn("deaf"),
+            spawn_linked_with(hostile, "(call $self)", 77)
+        );
+        run(&["--workers=2", "--max-host-memory=32M"], &items, &body)
+            .expect(0)
+            .prints(&[OUT_OF_MEMORY, 1])
+            .says(&["it and those that descend from the same child of the main process have sent"]);
+    }
+}
+
+#[test]
 fn a_process_that_receives_nothing_from_many_ends() {
     let items = format!(
         "{FLOOD} (func (export \"deaf\") (param i64)

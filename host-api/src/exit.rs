@@ -104,8 +104,11 @@ pub enum Shortage {
         /// Bytes that it has touched, and that the host held for it.
         taken: u64,
     },
-    /// Of the host as well: it has filled the mailbox of the process for which the host held the most.
+    /// Of the host as well: it has filled the mailbox of the process for which the host held the most,
+    /// alone or with others of its branch.
     Flood {
+        /// Alone.
+        alone: bool,
         /// That process.
         to: Pid,
         /// How many bytes were held for it.
@@ -240,11 +243,16 @@ impl fmt::Display for ExitReason {
                     "ran out of memory: it took {taken} bytes, the most of all, and all processes \
                      together may take {limit} (--max-total-memory)"
                 ),
-                Shortage::Flood { to, held } => write!(
+                Shortage::Flood { alone, to, held } => write!(
                     f,
-                    "ran out of host memory: it has sent most of the {held} bytes of messages that \
+                    "ran out of host memory: {} sent most of the {held} bytes of messages that \
                      wait for process {to}, and all processes together may have {limit} \
-                     (--max-host-memory)"
+                     (--max-host-memory)",
+                    if *alone {
+                        "it has"
+                    } else {
+                        "it and those that descend from the same child of the main process have"
+                    }
                 ),
             },
             Self::OutOfFuel { limit } => write!(f, "has used up its fuel of {limit} units"),

@@ -302,7 +302,15 @@ mod tests {
         for index in 0..100_000_u32 {
             let memory = 0..if index % 1000 == 0 { 1 << 30 } else { 1 << 20 };
             let pid = Pid::from_u64(u64::from(index) + 1);
-            let holder = Holder { pid, mail_bytes: 0, own_bytes: 0, memory, flooder: None };
+            let holder = Holder {
+                pid,
+                mail_bytes: 0,
+                own_bytes: 0,
+                memory,
+                flooder: None,
+                group: 0,
+                flooding_group: None,
+            };
             chosen.offer(0, holder);
         }
         let all: Vec<Holder> = chosen.all().map(|(_, holder)| holder).collect();

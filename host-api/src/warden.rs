@@ -8,17 +8,21 @@
 //!    - A channel is closed and emptied: whoever uses it is told that it is closed.
 //!    - A process whose mailbox was filled by one other, more than by all others together, is not to
 //!      blame: that other is ended. Unless it has ended before.
+//!    - If it was filled so by several of one branch, and is of another itself, all of that branch who
+//!      live are ended: by however many hands a child of the main process floods it, in turn or at once.
 //!    - Any other process is ended itself.
 //!
 //! **Who cannot become a victim**: who holds little, as only the largest is ended. Who sends little to
 //! many, or to a process that others flood. A server that one process floods: the other is ended, and
-//! nobody else unless even more is held then. Several that flood together can bring down a process that takes messages from all without a limit; that is what a
-//! limit of its mailbox is for, which makes them wait.
+//! nobody else unless even more is held then. Several of different branches, or of its own, that flood
+//! together can bring down a process that takes messages from all without a limit; that is what a limit
+//! of its mailbox is for, which makes them wait.
 //!
 //! What is held may go beyond the limit by what can be sent until a victim has ended: a search takes some
 //! microseconds, or with a million processes a tenth of a second, and a process ends at its next
 //! scheduling point.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -91,20 +95,22 @@ fn serve() {
 
 /// Ends one after the other until there is no longer too much.
 fn relieve() {
-    let mut ended: Vec<Pid> = Vec::new();
+    let mut ended: HashSet<Pid> = HashSet::new();
     while held::is_too_much() {
         let nodes = nodes();
         let orphans: usize = nodes.iter().map(|node| node.handle().drop_orphans()).sum();
-        let mut victim = None;
+        let mut victims = None;
         if orphans > 0 {
             tracing::debug!(
                 "memory is short: {orphans} delayed messages of ended processes dropped"
             );
         } else {
-            victim = act(&nodes, &mut ended);
+            victims = act(&nodes, &mut ended);
         }
         wait_until_it_gets_worse(|| {
-            victim.is_some_and(|(node, pid): (&NodeInner, Pid)| node.handle().exists(pid))
+            victims.as_ref().is_some_and(|(node, pids): &(&NodeInner, Vec<Pid>)| {
+                pids.iter().any(|pid| node.handle().exists(*pid))
+            })
         });
     }
 }
@@ -128,8 +134,8 @@ fn wait_until_it_gets_worse(victim_lives: impl Fn() -> bool) {
     }
 }
 
-/// Ends whoever is to blame, if anybody is; the process that ends.
-fn act<'a>(nodes: &'a [Arc<Held>], ended: &mut Vec<Pid>) -> Option<(&'a NodeInner, Pid)> {
+/// Ends whoever is to blame, if anybody is; the processes that end.
+fn act<'a>(nodes: &'a [Arc<Held>], ended: &mut HashSet<Pid>) -> Option<(&'a NodeInner, Vec<Pid>)> {
     let process = nodes
         .iter()
         .flat_map(|node| holders(node).map(move |holder| (node, holder)))
@@ -148,17 +154,40 @@ fn act<'a>(nodes: &'a [Arc<Held>], ended: &mut Vec<Pid>) -> Option<(&'a NodeInne
     }
     let (node, holder) = process.filter(|_| held >= BLAMED_BYTES_MIN)?;
     let limit = held::max();
-    let flooder = holder.flooder.filter(|flooder| {
-        let (pid, mail) = (holder.pid, holder.mail_bytes);
-        *flooder != pid && mail > held / 2 && node.handle().exists(*flooder)
-    });
-    let (pid, of) = match flooder.filter(|flooder| !ended.contains(flooder)) {
-        Some(flooder) => (flooder, Shortage::Flood { to: holder.pid, held }),
-        None => (holder.pid, Shortage::Host { held }),
+    let (pids, of) = blame(node, &holder, ended);
+    for &pid in &pids {
+        node.ties.kill_from_outside(node.handle(), pid, ExitReason::OutOfMemory { of, limit });
+    }
+    ended.extend(&pids);
+    Some((node, pids))
+}
+
+/// Whose doing it is that the host holds most for this process.
+fn blame(node: &NodeInner, holder: &Holder, ended: &HashSet<Pid>) -> (Vec<Pid>, Shortage) {
+    let (to, held) = (holder.pid, held_by(holder));
+    let itself = (vec![to], Shortage::Host { held });
+    if holder.mail_bytes <= held / 2 {
+        return itself;
+    }
+    let flooder = holder
+        .flooder
+        .filter(|pid| *pid != to && !ended.contains(pid) && node.handle().exists(*pid));
+    if let Some(flooder) = flooder {
+        return (vec![flooder], Shortage::Flood { alone: true, to, held });
+    }
+    let Some(group) = holder.flooding_group.filter(|group| *group != holder.group) else {
+        return itself;
     };
-    ended.push(pid);
-    node.ties.kill_from_outside(node.handle(), pid, ExitReason::OutOfMemory { of, limit });
-    Some((node, pid))
+    let members: Vec<Pid> = node
+        .handle()
+        .holders()
+        .filter(|member| member.group == group && !ended.contains(&member.pid))
+        .map(|member| member.pid)
+        .collect();
+    if members.is_empty() {
+        return itself;
+    }
+    (members, Shortage::Flood { alone: false, to, held })
 }
 
 fn held_by(holder: &Holder) -> u64 {

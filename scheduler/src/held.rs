@@ -13,7 +13,8 @@
 //! **The flooder** is who has sent more than the others together, found by a vote: a sample of the
 //! favourite's raises the votes, one of another's lowers them, and at zero the other becomes the
 //! favourite (Boyer and Moore). There are never more votes than what is held, so what was received long
-//! ago does not count.
+//! ago does not count. A second vote is about groups, as programs tell them: a flood by several, none of
+//! whom sends most, or by one after the other.
 
 use crate::{
     Program,
@@ -40,32 +41,58 @@ pub(crate) struct Holdings {
     /// Address and bytes that its program has told of: the memory that it has itself.
     memory_at: AtomicU64,
     memory: AtomicU64,
-    /// Who has sent most, and by how many units.
+    /// The group that its program has told of.
+    group: AtomicU64,
+    /// Who has sent most of what waits here, and which group.
+    process_vote: Vote,
+    group_vote: Vote,
+}
+
+/// Who has sent most, and by how many units.
+#[derive(Default)]
+struct Vote {
     favourite: AtomicU64,
     votes: AtomicU64,
+}
+
+impl Vote {
+    /// One more sample of what waits, of which there are so many units at most.
+    fn cast(&self, units: u64, sender: u64, most: u64) {
+        let votes = self.votes.load(Relaxed).min(most);
+        let votes = if self.favourite.load(Relaxed) == sender {
+            votes + units
+        } else if votes >= units {
+            votes - units
+        } else {
+            self.favourite.store(sender, Relaxed);
+            units - votes
+        };
+        self.votes.store(votes, Relaxed);
+    }
+
+    /// Who has sent more of so many units than all others: a quarter more for the favourite than against
+    /// it, so that five parts in eight are its own.
+    fn winner(&self, units: u64) -> Option<u64> {
+        let votes = self.votes.load(Relaxed);
+        (votes > 0 && votes >= units / 4).then(|| self.favourite.load(Relaxed))
+    }
 }
 
 impl Holdings {
     /// Owner of a free slot: for the next tenant.
     pub(crate) fn open(&self) {
-        for number in [&self.taken, &self.own, &self.memory, &self.votes] {
+        let votes = [&self.process_vote.votes, &self.group_vote.votes];
+        for number in [&self.taken, &self.own, &self.memory, &self.group].into_iter().chain(votes) {
             number.store(0, Relaxed);
         }
     }
 
     /// Sender: one more sample of what waits here.
     #[cold]
-    fn vote(&self, units: u64, sender: Pid, estimate: u64) {
-        let votes = self.votes.load(Relaxed).min(self.taken.load(Relaxed) + estimate);
-        let votes = if self.favourite.load(Relaxed) == sender.as_u64() {
-            votes + units
-        } else if votes >= units {
-            votes - units
-        } else {
-            self.favourite.store(sender.as_u64(), Relaxed);
-            units - votes
-        };
-        self.votes.store(votes, Relaxed);
+    fn vote(&self, units: u64, (sender, group): (Pid, u64), estimate: u64) {
+        let most = self.taken.load(Relaxed) + estimate;
+        self.process_vote.cast(units, sender.as_u64(), most);
+        self.group_vote.cast(units, group, most);
     }
 }
 
@@ -106,12 +133,15 @@ impl Sampler {
 
 /// Sender: notes a sample in the receiver's header. `piled`: it lies in the arrivals.
 #[cold]
-pub(crate) fn note<P: Program>(to: Slot<P>, units: u64, sender: Option<Pid>, piled: bool) {
+pub(crate) fn note<P: Program>(to: Slot<P>, units: u64, sender: Option<Slot<P>>, piled: bool) {
     let header = to.header();
     let estimate = &header.arrivals.estimate;
     let before = if piled { estimate.fetch_add(units, Relaxed) } else { estimate.load(Relaxed) };
-    if let Some(sender) = sender {
-        header.holdings.vote(units, sender, before);
+    if let Some(sender) = sender
+        && let Some(pid) = sender.pid()
+    {
+        let group = sender.header().holdings.group.load(Relaxed);
+        header.holdings.vote(units, (pid, group), before);
     }
 }
 
@@ -129,6 +159,11 @@ pub struct Holder {
     pub memory: Range<usize>,
     /// Who has sent most of what waits for it, if somebody has sent more than all others.
     pub flooder: Option<Pid>,
+    /// The group that it has told of ([`Process::tell_group`](crate::Process::tell_group)); 0 if it has
+    /// not.
+    pub group: u64,
+    /// Which group has sent most of what waits for it, in the same way.
+    pub flooding_group: Option<u64>,
 }
 
 impl<P: Program> Handle<P> {
@@ -138,17 +173,15 @@ impl<P: Program> Handle<P> {
             let pid = slot.pid()?;
             let (holdings, arrivals) = (&slot.header().holdings, &slot.header().arrivals);
             let units = holdings.taken.load(Relaxed) + arrivals.estimate();
-            let votes = holdings.votes.load(Relaxed);
-            // A quarter more for the favourite than against it: five parts in eight are its own.
-            let flooder = (votes > 0 && votes >= units / 4)
-                .then(|| Pid::from_u64(holdings.favourite.load(Relaxed)));
             let at = holdings.memory_at.load(Relaxed) as usize;
             Some(Holder {
                 pid,
                 mail_bytes: units * UNIT_BYTES as u64,
                 own_bytes: holdings.own.load(Relaxed),
                 memory: at..at.saturating_add(holdings.memory.load(Relaxed) as usize),
-                flooder,
+                flooder: holdings.process_vote.winner(units).map(Pid::from_u64),
+                group: holdings.group.load(Relaxed),
+                flooding_group: holdings.group_vote.winner(units),
             })
         })
     }
@@ -157,6 +190,10 @@ impl<P: Program> Handle<P> {
 impl Holdings {
     pub(crate) fn tell_own(&self, bytes: u64) {
         self.own.store(bytes, Relaxed);
+    }
+
+    pub(crate) fn tell_group(&self, group: u64) {
+        self.group.store(group, Relaxed);
     }
 
     pub(crate) fn tell_memory(&self, at: usize, bytes: usize) {
@@ -172,7 +209,7 @@ mod tests {
     #[test]
     fn samples_stand_for_all_and_who_sends_most_is_found() {
         let (sampler, holdings) = (Sampler::new(7), Holdings::default());
-        let [flooder, other] = [1, 2].map(|slot| Pid::new(slot, 1));
+        let [flooder, other] = [1, 2].map(|slot| (Pid::new(slot, 1), slot.into()));
         let mut estimate = 0;
         for number in 0..100_000 {
             let sender = if number % 4 == 0 { other } else { flooder };
@@ -183,10 +220,31 @@ mod tests {
             estimate += units;
         }
         assert!((180_000..220_000).contains(&estimate), "{estimate}");
-        assert_eq!(holdings.favourite.load(Relaxed), flooder.as_u64());
-        assert!(holdings.votes.load(Relaxed) > estimate / 4);
+        assert_eq!(holdings.process_vote.winner(estimate), Some(flooder.0.as_u64()));
+        assert_eq!(holdings.group_vote.winner(estimate), Some(flooder.1));
         // It has all been received: the next votes begin anew.
         holdings.vote(10, other, 0);
-        assert_eq!(holdings.favourite.load(Relaxed), other.as_u64());
+        assert_eq!(holdings.process_vote.winner(10), Some(other.0.as_u64()));
+    }
+
+    #[test]
+    fn several_who_flood_together_are_found_by_their_group() {
+        let (sampler, holdings) = (Sampler::new(7), Holdings::default());
+        let mut estimate = 0;
+        for number in 0..100_000_u32 {
+            // Four of one group send two thirds of it; others send the rest.
+            let sender = if number % 3 == 0 {
+                (Pid::new(100 + number % 50, 1), u64::from(number % 50))
+            } else {
+                (Pid::new(1 + number % 4, 1), 1000)
+            };
+            let units = sampler.sample(2);
+            if units > 0 {
+                holdings.vote(units, sender, estimate);
+            }
+            estimate += units;
+        }
+        assert_eq!(holdings.process_vote.winner(estimate), None);
+        assert_eq!(holdings.group_vote.winner(estimate), Some(1000));
     }
 }

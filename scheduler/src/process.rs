@@ -97,6 +97,13 @@ impl<P: Program> Process<P> {
         unsafe { self.header.as_ref() }.holdings.tell_own(bytes);
     }
 
+    /// Tells to which group it belongs: its mail counts with that of all others in it when somebody asks
+    /// who floods a mailbox.
+    pub fn tell_group(self, group: u64) {
+        // SAFETY: as in `is_interrupted`.
+        unsafe { self.header.as_ref() }.holdings.tell_group(group);
+    }
+
     /// Tells where its own memory is, and how many bytes.
     pub fn tell_memory(self, at: usize, bytes: usize) {
         // SAFETY: as in `is_interrupted`.

@@ -121,7 +121,7 @@ impl<P: Program> Shared<P> {
         &self,
         to: Pid,
         mut envelope: Envelope<P::Message>,
-        sender: impl FnOnce() -> Option<Pid>,
+        sender: impl FnOnce() -> Option<Slot<P>>,
         sample: impl FnOnce(u32) -> u64,
     ) -> Result<Option<Slot<P>>, Envelope<P::Message>> {
         let Some(slot) = self.slots.lookup(to) else { return Err(envelope) };

@@ -103,6 +103,8 @@ impl<'a> Start<'a> {
         let instance = unsafe { prepared.place(block, me.program().cast(), &HOOKS) };
         let (base, bytes) = instance.memory();
         me.tell_memory(base as usize, bytes);
+        let branch = self.branch.unwrap_or(me.pid());
+        me.tell_group(branch.as_u64());
         let held = self.config.bytes();
         if held > 0 {
             me.tell_held(held as u64);
@@ -115,7 +117,7 @@ impl<'a> Start<'a> {
             exit: None,
             news: None,
             is_main: self.is_main,
-            branch: self.branch.unwrap_or(me.pid()),
+            branch,
             scratch: None,
             first_message: self.first_message.and_then(Option::take),
             channels: ChannelTable::default(),

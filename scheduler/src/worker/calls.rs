@@ -92,7 +92,7 @@ impl<P: Program> Worker<'_, P> {
         message: impl Into<Envelope<P::Message>>,
     ) -> Result<(), Envelope<P::Message>> {
         let core = self.core;
-        let sender = || core.running.get().and_then(Slot::pid);
+        let sender = || core.running.get();
         let sample = |units| core.sampler.sample(units);
         let posted = core.shared().post(to, message.into(), sender, sample);
         if let Some(slot) = posted.inspect_err(|_| self.core.counters().refused.add(1))? {
