@@ -44,8 +44,8 @@ passed.
 **Handles and ids.** Handles of resources (channels, sockets, configurations, …) are numbers of one
 process and one kind: nobody else can use them, they are not used again, and all go with their
 process. They reach another process inside of a message, as what `push_…` attached and `take_…`
-took. Process ids are valid in all processes; one that was guessed, or whose process has ended, finds
-nobody.
+took. Process ids are valid in all processes, and no secrets: they can be guessed, so what others may
+do to a process is up to their rights. The id of a process that has ended finds nobody.
 
 **Messages.** Each process has one *current* message, which is written, sent, received and read by
 separate calls; see `lunatic::message`. What the bytes mean is the program's affair.
