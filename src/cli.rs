@@ -31,7 +31,7 @@ Exit codes:
   3    the module, or what it was promised (--dir, --stdin, …), is not there
   70   the runtime failed
   130  stopped by Ctrl-C
-  134  the main process trapped
+  134  the main process trapped, hit a limit, or failed with a linked one
   137  the main process was killed
   any other: the program's own";
 

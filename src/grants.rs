@@ -48,6 +48,11 @@ impl DirArgument {
         Self { host: ".".to_string(), guest: ".".to_string(), access: DirAccess::ReadWrite }
     }
 
+    /// What the program knows it by.
+    pub(crate) fn guest(&self) -> &str {
+        &self.guest
+    }
+
     /// Opens the directory.
     pub(crate) fn open(&self) -> anyhow::Result<DirGrant> {
         let Self { host, guest, access } = self;

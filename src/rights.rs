@@ -228,15 +228,19 @@ impl Rights {
     /// unless there are rules for it, the network.
     pub(crate) fn for_tests(mut self) -> Self {
         self.env_inherit = true;
-        self.dirs.insert(0, DirArgument::current());
+        let current = DirArgument::current();
+        if !self.dirs.iter().any(|dir| dir.guest() == current.guest()) {
+            self.dirs.insert(0, current);
+        }
         if self.allow_net.is_empty() {
             self.allow_net.extend("*".parse());
         }
         self
     }
 
-    /// These, and behind them what others say.
+    /// These, and behind them what others say; of two directories of one name, theirs.
     fn then(mut self, other: &Self) -> Self {
+        self.dirs.retain(|dir| !other.dirs.iter().any(|theirs| theirs.guest() == dir.guest()));
         self.dirs.extend(other.dirs.iter().cloned());
         self.listen.extend(other.listen.iter().cloned());
         self.allow_net.extend(other.allow_net.iter().cloned());
@@ -273,7 +277,14 @@ impl Rights {
     /// Opens and grants it all.
     pub(crate) fn grant(&self, config: &mut ProcessConfig) -> anyhow::Result<()> {
         config.env = self.variables();
-        for dir in &self.dirs {
+        for (number, dir) in self.dirs.iter().enumerate() {
+            if let Some(other) = self.dirs[..number].iter().find(|it| it.guest() == dir.guest()) {
+                anyhow::bail!(
+                    "two directories that the program would know as \"{}\": \"{other}\" and \"{dir}\"; \
+                     give each a name of its own (--dir HOST::GUEST)",
+                    dir.guest()
+                );
+            }
             config.dirs.push(dir.open()?);
         }
         for address in &self.listen {

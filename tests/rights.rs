@@ -624,6 +624,12 @@ fn a_file_says_what_options_say_and_both_are_printed() {
     let more = print(&[&config, "--max-fuel=8", "--deny=compile"]).expect_quiet_success();
     assert!(more.stdout.contains("max-fuel = 8"), "{more:#?}");
     assert!(more.stdout.contains("\"compile\""), "{more:#?}");
+    let other = print(&[&config, "--dir=/var::/t"]).expect_quiet_success();
+    assert!(other.stdout.contains("dir = [\"/var::/t\"]"), "{other:#?}");
+    let guest = Module::wat(&program("", ""));
+    let mut twice = lunatic();
+    twice.args(["run", "--dir=/tmp::/t", "--dir=/var::/t:ro"]).arg(guest.path());
+    run_command(twice, b"").expect(3).says(&["\"/tmp::/t\" and \"/var::/t:ro\"", "as \"/t\""]);
     for (text, says) in [
         ("max-memry = 3", "there is no \"max-memry\"; is it \"max-memory\"?"),
         ("xyzzy = 3", "there is no \"xyzzy\"; there are dir, "),
