@@ -103,6 +103,17 @@ fn children_of_every_kind_are_confined_and_late_answers_dropped() {
 }
 
 #[test]
+fn who_sends_to_do_harm_does_none() {
+    for workers in ["1", "2", "8"] {
+        let options = ["--workers", workers, "--allow-net", "listen:127.0.0.1:*"];
+        let Some(output) = run_guest(&options, "forgeries", &[], b"") else { return };
+        let output = output.expect(0);
+        assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
+        assert!(output.stdout.contains("ok the message is gone"), "{output:#?}");
+    }
+}
+
+#[test]
 fn no_acknowledged_write_is_lost_while_ten_thousand_workers_are_killed() {
     for (workers, kills) in [("1", "500"), ("8", "500"), ("2", "10000")] {
         let output = run_guest(&["--workers", workers], "kv_store", &[kills], b"");

@@ -463,6 +463,13 @@ uint64_t lunatic_message_push_module(uint64_t module_id);
 LUNATIC_IMPORT("lunatic::message", "take_module")
 uint64_t lunatic_message_take_module(uint64_t index);
 
+/* What lies at this index of the message, for who does not trust the sender: the functions that
+ * take something trap where it is not there. 0: nothing, or it was taken. 1: a channel. 2: a TCP
+ * listener. 3: a TCP stream. 4: a TLS stream. 5: a UDP socket. 6: a compiled module. 7: something
+ * else, which only functions of older versions take. Not of Lunatic. */
+LUNATIC_IMPORT("lunatic::message", "attachment_kind")
+uint32_t lunatic_message_attachment_kind(uint64_t index);
+
 /* Sends the message to a process's mailbox. Always 0: a message to a process that does not
  * exist is dropped. */
 LUNATIC_IMPORT("lunatic::message", "send")

@@ -5,7 +5,7 @@
 //! gives the handle back.
 
 use crate::abi::{self, Status};
-use crate::codec;
+use crate::codec::{self, Attachment};
 use crate::error::Error;
 use crate::time::milliseconds;
 use serde::de::DeserializeOwned;
@@ -333,9 +333,7 @@ impl<T> Serialize for Channel<T> {
 impl<'de, T> Deserialize<'de> for Channel<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Channel<T>, D::Error> {
         let index = u64::deserialize(deserializer)?;
-        let handle = codec::detach(index).ok_or_else(|| {
-            serde::de::Error::custom("a lunatic Channel can be deserialised only from a message")
-        })?;
-        Ok(Channel::from_handle(handle))
+        codec::detach(Attachment::Channel, index, abi::message_take_channel)
+            .map(Channel::from_handle)
     }
 }

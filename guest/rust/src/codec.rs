@@ -25,6 +25,8 @@ const BUFFER: usize = 128;
 
 thread_local! {
     static STATE: Cell<State> = const { Cell::new(State::Idle) };
+    /// What the message that is being decoded does not carry, and where it should: postcard keeps no words of others.
+    static MISSING: Cell<Option<(Attachment, u64)>> = const { Cell::new(None) };
 }
 
 /// What the scratch message is being used for.
@@ -55,6 +57,33 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         STATE.set(State::Idle);
+    }
+}
+
+/// What a message can carry besides bytes, by the runtime's numbers.
+#[derive(Clone, Copy)]
+pub(crate) enum Attachment {
+    Channel = 1,
+    TcpListener = 2,
+    TcpStream = 3,
+    TlsStream = 4,
+    UdpSocket = 5,
+}
+
+impl Attachment {
+    /// The name of the type that it becomes.
+    fn name(self) -> &'static str {
+        match self {
+            Attachment::Channel => "Channel",
+            Attachment::TcpListener => "TcpListener",
+            Attachment::TcpStream => "TcpStream",
+            Attachment::TlsStream => "TlsStream",
+            Attachment::UdpSocket => "UdpSocket",
+        }
+    }
+
+    fn missing(self, index: u64) -> String {
+        format!("the message has no {} at index {index}", self.name())
     }
 }
 
@@ -100,6 +129,7 @@ pub(crate) fn encode<T: Serialize>(value: &T, tag: i64) -> Result<(), Error> {
 /// Decodes the scratch message as a `T`.
 pub(crate) fn decode<T: DeserializeOwned>() -> Result<T, Error> {
     let claim = Claim::new(State::Decoding);
+    MISSING.set(None);
     let mut small = [0; BUFFER];
     let mut large = Vec::new();
     let read = abi::message_read(&mut small);
@@ -115,6 +145,7 @@ pub(crate) fn decode<T: DeserializeOwned>() -> Result<T, Error> {
     format::read(bytes).map_err(|reason| {
         drop(claim);
         discard();
+        let reason = MISSING.get().map_or(reason, |(kind, index)| kind.missing(index));
         Error::Decode { type_name: type_name::<T>(), size: bytes.len(), reason }
     })
 }
@@ -138,14 +169,24 @@ pub(crate) fn attach_with(push: impl FnOnce() -> u64) -> Option<u64> {
     })
 }
 
-/// Takes a channel from the message that is being decoded; `None` if none is.
-pub(crate) fn detach(index: u64) -> Option<u64> {
-    detach_with(|| abi::message_take_channel(index))
-}
-
-/// Takes something from the message that is being decoded; `None` if none is.
-pub(crate) fn detach_with(take: impl FnOnce() -> u64) -> Option<u64> {
-    matches!(STATE.get(), State::Decoding).then(take)
+/// Takes what lies at `index` of the message that is being decoded, if it is of this kind. The index comes from the
+/// sender, who may have meant another type or no good: a wrong one is the message's mistake, not this process's.
+pub(crate) fn detach<E: serde::de::Error>(
+    kind: Attachment,
+    index: u64,
+    take: impl FnOnce(u64) -> u64,
+) -> Result<u64, E> {
+    if !matches!(STATE.get(), State::Decoding) {
+        let name = kind.name();
+        return Err(E::custom(format_args!(
+            "a lunatic {name} can be deserialised only from a message"
+        )));
+    }
+    if abi::message_attachment_kind(index) != kind as u32 {
+        MISSING.set(Some((kind, index)));
+        return Err(E::custom(kind.missing(index)));
+    }
+    Ok(take(index))
 }
 
 fn ensure_created(capacity: usize) {

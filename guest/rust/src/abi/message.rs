@@ -15,6 +15,7 @@ mod host {
         receive(tags: *const i64, tag_count: usize, timeout_ms: u64) -> i32;
         push_channel(handle: u64) -> u64;
         take_channel(index: u64) -> u64;
+        attachment_kind(index: u64) -> u32;
         get_exit_reason(record: *mut u8);
         get_exit_text(text: *mut u8, len: usize) -> u32;
     }
@@ -89,6 +90,12 @@ pub(crate) fn message_push_channel(handle: u64) -> u64 {
 pub(crate) fn message_take_channel(index: u64) -> u64 {
     // SAFETY: takes no pointer.
     unsafe { host::take_channel(index) }
+}
+
+/// What lies at `index` of the scratch message, as a number of the runtime's; 0 is nothing.
+pub(crate) fn message_attachment_kind(index: u64) -> u32 {
+    // SAFETY: takes no pointer.
+    unsafe { host::attachment_kind(index) }
 }
 
 pub(crate) fn message_tag() -> i64 {

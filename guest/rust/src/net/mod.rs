@@ -135,13 +135,8 @@ macro_rules! travels {
                 deserializer: D,
             ) -> std::result::Result<$ty, D::Error> {
                 let index = u64::deserialize(deserializer)?;
-                let id = crate::codec::detach_with(|| crate::abi::net::$take(index));
-                let id = id.ok_or_else(|| {
-                    let text =
-                        concat!("a lunatic ", $name, " can be deserialised only from a message");
-                    serde::de::Error::custom(text)
-                })?;
-                Ok($ty { id })
+                let kind = crate::codec::Attachment::$ty;
+                crate::codec::detach(kind, index, crate::abi::net::$take).map(|id| $ty { id })
             }
         }
     };
