@@ -7,7 +7,7 @@
 use crate::abi::{self, Status};
 use crate::codec;
 use crate::error::Error;
-use crate::event::{call_tag, drop_late_answers, give_call_up};
+use crate::event::{new_call, Limit};
 use crate::exit::read_notice;
 use crate::process::Process;
 use crate::time::milliseconds;
@@ -45,6 +45,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Reply<R> {
     process: u64,
     tag: i64,
+    /// Which call it is.
+    number: u64,
     answer: PhantomData<fn(R)>,
 }
 
@@ -55,7 +57,7 @@ impl<R: Serialize> Reply<R> {
     /// If the answer cannot be encoded, or is too large.
     #[track_caller]
     pub fn send(self, answer: R) {
-        if let Err(error) = codec::encode(&answer, self.tag) {
+        if let Err(error) = codec::encode_answer(&answer, self.tag, self.number) {
             panic!("answering process {}: {error}", self.process);
         }
         abi::message_send(self.process);
@@ -94,32 +96,38 @@ impl<M: Serialize> Process<M> {
         make: impl FnOnce(Reply<R>) -> M,
     ) -> Result<R, Error> {
         codec::assert_idle();
-        drop_late_answers();
-        let tag = call_tag();
-        let reply = Reply { process: abi::process_id(), tag, answer: PhantomData };
+        let (tag, number) = new_call();
+        let reply = Reply { process: abi::process_id(), tag, number, answer: PhantomData };
         codec::encode(&make(reply), crate::mailbox::DATA_TAG)?;
         abi::monitor_with_tag(tag, self.id());
         abi::message_send(self.id());
-        match abi::mailbox_receive(&[tag], milliseconds(timeout)) {
-            Status::Done => {
-                abi::stop_monitoring_with_tag(tag, self.id());
-                codec::decode()
+        let answered = self.await_answer(timeout, tag, number);
+        abi::stop_monitoring_with_tag(tag, self.id());
+        answered.and_then(|()| codec::decode_answer())
+    }
+
+    /// Waits until the answer is the scratch message. What belongs to calls that are over goes.
+    fn await_answer(&self, timeout: Duration, tag: i64, number: u64) -> Result<(), Error> {
+        let mut limit = Limit::new(milliseconds(timeout));
+        loop {
+            match abi::mailbox_receive(&[tag], limit.left()) {
+                Status::Done if codec::is_answer_to(number) => return Ok(()),
+                Status::TimedOut => break,
+                Status::Other(abi::PROCESS_DIED) => match read_notice() {
+                    Ok(notice) if notice.process == self.untyped() => {
+                        return Err(Error::Ended { notice: Box::new(notice) });
+                    }
+                    _ => {}
+                },
+                Status::Done | Status::Other(_) => {}
+                Status::Closed => unreachable!("a mailbox does not close"),
             }
-            Status::TimedOut => {
-                abi::stop_monitoring_with_tag(tag, self.id());
-                give_call_up(tag);
-                Err(Error::Timeout(timeout))
+            codec::discard(); // it may hold channels
+            if !limit.goes_on() {
+                break;
             }
-            Status::Other(abi::PROCESS_DIED) => {
-                give_call_up(tag);
-                Err(match read_notice() {
-                    Ok(notice) => Error::Ended { notice: Box::new(notice) },
-                    Err(_) => unreachable!("a monitor does not ask to end"),
-                })
-            }
-            Status::Closed => unreachable!("a mailbox does not close"),
-            Status::Other(code) => Err(Error::NotAMessage { code }),
         }
+        Err(Error::Timeout(timeout))
     }
 }
 
@@ -133,13 +141,13 @@ impl<R> fmt::Debug for Reply<R> {
 
 impl<R> Serialize for Reply<R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.process, self.tag).serialize(serializer)
+        (self.process, self.tag, self.number).serialize(serializer)
     }
 }
 
 impl<'de, R> Deserialize<'de> for Reply<R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Reply<R>, D::Error> {
-        let (process, tag) = Deserialize::deserialize(deserializer)?;
-        Ok(Reply { process, tag, answer: PhantomData })
+        let (process, tag, number) = Deserialize::deserialize(deserializer)?;
+        Ok(Reply { process, tag, number, answer: PhantomData })
     }
 }

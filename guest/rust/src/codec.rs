@@ -23,6 +23,9 @@ use std::cell::Cell;
 /// bulk data, and is cheap to clear.
 const BUFFER: usize = 128;
 
+/// Bytes of an answer in front of its value: the number of the call.
+const ANSWER_BEGINS: usize = size_of::<u64>();
+
 thread_local! {
     static STATE: Cell<State> = const { Cell::new(State::Idle) };
     /// What the message that is being decoded does not carry, and where it should: postcard keeps no words of others.
@@ -109,8 +112,20 @@ pub(crate) fn discard() {
 /// Encodes `value` as the scratch message.
 #[track_caller]
 pub(crate) fn encode<T: Serialize>(value: &T, tag: i64) -> Result<(), Error> {
+    encode_behind(&[], value, tag)
+}
+
+/// Encodes the answer to the call with this number.
+#[track_caller]
+pub(crate) fn encode_answer<T: Serialize>(answer: &T, tag: i64, number: u64) -> Result<(), Error> {
+    encode_behind(&number.to_le_bytes(), answer, tag)
+}
+
+#[track_caller]
+fn encode_behind<T: Serialize>(first: &[u8], value: &T, tag: i64) -> Result<(), Error> {
     let claim = Claim::new(State::Encoding { tag, created: false });
     let mut writer = Writer::new();
+    writer.write(first);
     let result = format::write(value, &mut writer);
     if result.is_ok() && writer.flush() {
         return Ok(());
@@ -126,8 +141,24 @@ pub(crate) fn encode<T: Serialize>(value: &T, tag: i64) -> Result<(), Error> {
     })
 }
 
+/// Whether the scratch message is an answer to the call with this number, which is read then.
+pub(crate) fn is_answer_to(number: u64) -> bool {
+    let mut first = [0; ANSWER_BEGINS];
+    abi::message_read(&mut first) == ANSWER_BEGINS && u64::from_le_bytes(first) == number
+}
+
+/// Decodes the answer that the scratch message is, behind its number.
+pub(crate) fn decode_answer<T: DeserializeOwned>() -> Result<T, Error> {
+    decode_behind(ANSWER_BEGINS)
+}
+
 /// Decodes the scratch message as a `T`.
 pub(crate) fn decode<T: DeserializeOwned>() -> Result<T, Error> {
+    decode_behind(0)
+}
+
+/// The same, behind so many bytes, which were read.
+fn decode_behind<T: DeserializeOwned>(begins: usize) -> Result<T, Error> {
     let claim = Claim::new(State::Decoding);
     MISSING.set(None);
     let mut small = [0; BUFFER];
@@ -136,7 +167,7 @@ pub(crate) fn decode<T: DeserializeOwned>() -> Result<T, Error> {
     let bytes = if read < BUFFER {
         &small[..read]
     } else {
-        let size = abi::message_size();
+        let size = abi::message_size() - begins;
         large.reserve_exact(size);
         large.extend_from_slice(&small);
         abi::message_read_append(&mut large, size - BUFFER);

@@ -8,8 +8,8 @@ use crate::mailbox::Mailbox;
 use crate::process::Process;
 use crate::time::milliseconds;
 use serde::de::DeserializeOwned;
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// What [`Mailbox::next`] gives.
@@ -63,16 +63,19 @@ fn next_within<M: DeserializeOwned>(timeout: Option<Duration>) -> Result<Event<M
     loop {
         match abi::mailbox_receive(&[], limit.left()) {
             Status::TimedOut => return Err(Error::Timeout(timeout.unwrap_or_default())),
-            Status::Done if is_left_over() => limit.begin(),
+            Status::Done if is_left_over() => {}
             Status::Done => return codec::decode().map(Event::Message),
             Status::Other(code @ (abi::LINK_DIED | abi::PROCESS_DIED)) => match read_notice() {
                 Err(by) => return Ok(Event::AskedToEnd(by)),
-                Ok(notice) if is_of_a_call(notice.tag) => limit.begin(),
+                Ok(notice) if is_of_a_call(notice.tag) => {}
                 Ok(notice) if code == abi::LINK_DIED => return Ok(Event::LinkFailed(notice)),
                 Ok(notice) => return Ok(Event::Ended(notice)),
             },
             Status::Closed => unreachable!("a mailbox does not close"),
             Status::Other(code) => return Err(Error::NotAMessage { code }),
+        }
+        if !limit.goes_on() {
+            return Err(Error::Timeout(timeout.unwrap_or_default()));
         }
     }
 }
@@ -81,11 +84,17 @@ fn next_within<M: DeserializeOwned>(timeout: Option<Duration>) -> Result<Event<M
 pub(crate) struct Limit {
     timeout_ms: u64,
     deadline: Option<Instant>,
+    /// What was passed over when the time was over.
+    late: u32,
 }
+
+/// So much may wait in front of what is wanted when the time is over. By feel: a wait without time passes over what waits,
+/// and yet ends when somebody sends without end.
+const LATE_MAX: u32 = 1024;
 
 impl Limit {
     pub(crate) fn new(timeout_ms: u64) -> Limit {
-        Limit { timeout_ms, deadline: None }
+        Limit { timeout_ms, deadline: None, late: 0 }
     }
 
     pub(crate) fn left(&self) -> u64 {
@@ -95,71 +104,57 @@ impl Limit {
         }
     }
 
-    /// Something else has come: from now on the clock counts.
-    pub(crate) fn begin(&mut self) {
+    /// Something else has come and was passed over: from now on the clock counts. Whether to wait on.
+    pub(crate) fn goes_on(&mut self) -> bool {
         if self.deadline.is_none() && self.timeout_ms != abi::FOREVER {
             self.deadline = Instant::now().checked_add(Duration::from_millis(self.timeout_ms));
         }
+        if self.left() == 0 {
+            self.late += 1;
+        }
+        self.late <= LATE_MAX
     }
 }
 
-// ---- what calls leave behind ----
+// ---- calls, and what they leave behind ----
 
-/// Tags of answers to calls, and of the monitors that watch over them.
-const CALL_TAGS_BELOW: i64 = i64::MIN / 2;
+/// What tells the answers of this process's calls from all else. All of them have one tag, so that one that waits for its
+/// answer takes those out of the mailbox that came too late for others; a number that begins the answer says to which call
+/// it belongs. Both are secrets that only those know who have the `Reply`: nobody else can answer, nor can a server for another
+/// that is called later.
+struct Calls {
+    secret: RandomState,
+    made: u64,
+    tag: i64,
+}
 
 thread_local! {
-    static CALLS: Cell<i64> = const { Cell::new(0) };
-    /// A call has given up: its answer may come yet.
-    static GAVE_UP: Cell<bool> = const { Cell::new(false) };
-    /// The tags of the last calls that have.
-    static ABANDONED: RefCell<VecDeque<i64>> = const { RefCell::new(VecDeque::new()) };
+    static CALLS: RefCell<Option<Calls>> = const { RefCell::new(None) };
 }
 
-/// So many late answers are looked for by a process that only calls and never receives. By feel.
-const ABANDONED_MAX: usize = 64;
+/// The tags of calls are below this one, out of the way of those that people choose.
+const CALL_TAGS_BELOW: i64 = i64::MIN / 2;
 
-/// A tag for one call.
-pub(crate) fn call_tag() -> i64 {
-    let number = CALLS.get();
-    CALLS.set(number + 1);
-    i64::MIN + number
+/// A tag and a number for one call.
+pub(crate) fn new_call() -> (i64, u64) {
+    CALLS.with_borrow_mut(|calls| {
+        let calls = calls.get_or_insert_with(|| {
+            let secret = RandomState::new();
+            let tag = i64::MIN + (secret.hash_one(0u64) >> 2) as i64;
+            debug_assert!(tag < CALL_TAGS_BELOW);
+            Calls { secret, made: 0, tag }
+        });
+        calls.made += 1;
+        (calls.tag, calls.secret.hash_one(calls.made))
+    })
 }
 
-/// A call ends without its answer, which may come later and is to be passed over then.
-pub(crate) fn give_call_up(tag: i64) {
-    GAVE_UP.set(true);
-    ABANDONED.with_borrow_mut(|tags| {
-        if tags.len() == ABANDONED_MAX {
-            tags.pop_front();
-        }
-        tags.push_back(tag);
-    });
-}
-
-/// Takes answers of calls that have given up out of the mailbox, where a process that never receives would collect them.
-pub(crate) fn drop_late_answers() {
-    ABANDONED.with_borrow_mut(|tags| {
-        while !tags.is_empty()
-            && abi::mailbox_receive(tags.make_contiguous(), 0) != Status::TimedOut
-        {
-            let late = abi::message_tag();
-            tags.retain(|&tag| tag != late);
-            codec::discard();
-        }
-    });
-}
-
+/// A message or notice with this tag, outside of a call, is about one that is over.
 fn is_of_a_call(tag: i64) -> bool {
-    tag < CALL_TAGS_BELOW
+    CALLS.with_borrow(|calls| calls.as_ref().is_some_and(|calls| calls.tag == tag))
 }
 
-/// The scratch message is the answer to a call that has given up.
+/// The scratch message is the answer to a call that is over, or the notice that it waited for.
 pub(crate) fn is_left_over() -> bool {
-    GAVE_UP.get() && is_of_a_call(abi::message_tag())
-}
-
-/// The scratch message, a notice, is about a call that is over.
-pub(crate) fn is_left_over_notice() -> bool {
     is_of_a_call(abi::message_tag())
 }

@@ -137,12 +137,15 @@ fn receive_within<M: DeserializeOwned>(
     loop {
         // No tags: whatever comes next. A strange tag is no reason to leave a message lying for ever.
         match abi::mailbox_receive(&[], limit.left()) {
-            Status::Done if event::is_left_over() => limit.begin(),
+            Status::Done if event::is_left_over() => {}
             Status::Done => return codec::decode(),
             Status::TimedOut => return Err(timed_out()),
             Status::Closed => unreachable!("a mailbox does not close"),
-            Status::Other(abi::PROCESS_DIED) if event::is_left_over_notice() => limit.begin(),
+            Status::Other(abi::PROCESS_DIED) if event::is_left_over() => {}
             Status::Other(code) => return Err(Error::NotAMessage { code }),
+        }
+        if !limit.goes_on() {
+            return Err(timed_out());
         }
     }
 }

@@ -1,7 +1,10 @@
-//! What strangers send to do harm: messages of another type. Prints `ok <behaviour>` for each.
+//! What strangers send to do harm: messages of another type,  answers to calls that were not made to
+//! them. Prints `ok <behaviour>` for each.
 
 use lunatic::net::{TcpListener, TcpStream, UdpSocket};
-use lunatic::{Channel, Error, Mailbox, Process, Reply, Spawn};
+use lunatic::{
+    Channel, Error, Event, Mailbox, Overflow, Process, ProcessConfig, Reply, Right, Shutdown, Spawn,
+};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use test_guests::{check, check_eq};
@@ -14,6 +17,8 @@ fn main() {
     attachments_of_every_kind();
     attachments_in_answers();
     attachments_in_channels();
+    forged_answers();
+    late_answers();
 }
 
 // ---- messages of another type ----
@@ -92,4 +97,113 @@ fn attachments_in_channels() {
     let channels = own.receive();
     check("nor is there one in a channel's message", is_decode(channels.receive_timeout(LONG)));
     check_eq("the message is gone", channels.try_receive().map(drop), Err(Error::WouldWait));
+}
+
+// ---- answers to others' calls ----
+
+/// The reply of somebody who was not asked: as one comes out of a message.
+fn forged(process: u64, tag: i64) -> Reply<u64> {
+    postcard::from_bytes(&postcard::to_allocvec(&(process, tag, 0u64)).unwrap()).unwrap()
+}
+
+/// A server that answers late, and says before whom it has to answer.
+fn slow((asked, go): (Channel<()>, Channel<()>), mailbox: Mailbox<Reply<u64>>) {
+    loop {
+        let reply = mailbox.receive();
+        asked.send(());
+        go.receive();
+        reply.send(1);
+    }
+}
+
+/// Calls, and has this done while the server has not answered yet.
+fn call_while(what: impl FnOnce(&Process<Reply<u64>>, u64)) -> Result<u64, Error> {
+    let (asked, go, done) = (Channel::new(0), Channel::new(0), Channel::new(0));
+    let server = Process::spawn_with_mailbox((asked.clone(), go.clone()), slow).unwrap();
+    let client = Process::spawn_with_mailbox(
+        (server, done.clone()),
+        |(server, done): (Process<Reply<u64>>, Channel<Result<u64, String>>), _: Mailbox<()>| {
+            // The first call goes to somebody who learns from it what there is to learn.
+            let spy = Process::<Reply<u64>>::lookup("spy").unwrap();
+            assert_eq!(spy.call_timeout(LONG, |reply| reply), Ok(0));
+            done.send(server.call_timeout(LONG, |reply| reply).map_err(|error| error.to_string()));
+        },
+    )
+    .unwrap();
+    asked.receive();
+    what(&server, client.id());
+    go.send(());
+    done.receive().map_err(|reason| Error::Spawn { reason })
+}
+
+/// Answers each call, and says what it got.
+fn spy(learned: Channel<Vec<u8>>, mailbox: Mailbox<Reply<u64>>) {
+    loop {
+        let reply = mailbox.receive();
+        learned.send(postcard::to_allocvec(&reply).unwrap());
+        reply.send(0);
+    }
+}
+
+fn forged_answers() {
+    let learned = Channel::new(0);
+    Process::spawn_with_mailbox(learned.clone(), spy).unwrap().register("spy");
+    let answer = call_while(|_, client| {
+        learned.receive();
+        (0..256).for_each(|tag| forged(client, i64::MIN + tag).send(666));
+    });
+    check_eq("a stranger cannot answer a call", answer, Ok(1));
+    let answer = call_while(|_, _| {
+        let bytes: Vec<u8> = learned.receive();
+        let (process, tag, number): (u64, i64, u64) = postcard::from_bytes(&bytes).unwrap();
+        for near in -256..256 {
+            let forged = (process, tag.wrapping_add(near), number.wrapping_add(near as u64));
+            let bytes = postcard::to_allocvec(&forged).unwrap();
+            postcard::from_bytes::<Reply<u64>>(&bytes).unwrap().send(666);
+            let forged = (process, tag, number.wrapping_add(near as u64));
+            let bytes = postcard::to_allocvec(&forged).unwrap();
+            postcard::from_bytes::<Reply<u64>>(&bytes).unwrap().send(666);
+        }
+    });
+    check_eq("nor can who was called before", answer, Ok(1));
+}
+
+// ---- answers that come late ----
+
+/// Answers each hundred calls when there are so many, and the one that follows them.
+fn hesitant((): (), mailbox: Mailbox<Reply<u64>>) {
+    loop {
+        let replies: Vec<_> = (0..100).map(|_| mailbox.receive()).collect();
+        let last = mailbox.receive();
+        replies.into_iter().for_each(|reply| reply.send(0));
+        last.send(1);
+    }
+}
+
+/// Calls a hundred times in vain, and once in earnest: that one is answered behind the others.
+fn impatient(done: Channel<u64>) {
+    let server = Process::spawn_with_mailbox((), hesitant).unwrap();
+    for _ in 0..100 {
+        for _ in 0..100 {
+            let vain = server.call_timeout(Duration::ZERO, |reply| reply);
+            assert_eq!(vain, Err(Error::Timeout(Duration::ZERO)));
+        }
+        assert_eq!(server.call_timeout(LONG, |reply| reply), Ok(1));
+    }
+    let nothing = Mailbox::<u64>::own().try_receive() == Err(Error::WouldWait);
+    done.send(nothing.into());
+}
+
+fn late_answers() {
+    let done = Channel::new(0);
+    let few = ProcessConfig::new().mailbox(1_000, Overflow::Kill);
+    let few = few.allow(Right::Spawn);
+    let client = Spawn::new().config(&few).monitor().start(done.clone(), impatient).unwrap();
+    match Mailbox::<()>::own().next_timeout(LONG) {
+        Ok(Event::Ended(notice)) if notice.process == client => {
+            check("answers that come too late do not collect", notice.reason.is_normal());
+        }
+        other => panic!("FAILED: {other:?}"),
+    }
+    check_eq("nor is any left", done.receive_timeout(LONG), Ok(1));
 }
