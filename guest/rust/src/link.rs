@@ -4,8 +4,9 @@
 //! however it ends. Unlike in Erlang, a normal end says nothing to links, also not to those who survive them; there is
 //! one link and one monitor between two processes, however often they are made.
 
-use crate::abi;
+use crate::abi::{self, Status};
 use crate::error::Error;
+use crate::event::Limit;
 use crate::mailbox::Mailbox;
 use crate::process::Process;
 use crate::spawn::Spawn;
@@ -211,14 +212,19 @@ pub fn unregister(name: &str) {
 /// Kills a process and waits until it is gone, as its notice with this tag says.
 pub(crate) fn kill_and_wait(process: u64, tag: i64) {
     abi::process_kill(process);
-    wait_for_end(process_ended(tag, abi::FOREVER));
+    while !process_ended(tag, abi::FOREVER) {}
 }
 
-fn wait_for_end(ended: bool) {
-    assert!(ended, "a wait without limit");
-}
-
-/// Waits for the notice of an end with this tag; whether it came in time.
+/// Waits for the notice of an end with this tag; whether it came in time. A message is no notice, whoever gave it the tag:
+/// only the runtime tells of ends.
 pub(crate) fn process_ended(tag: i64, timeout_ms: u64) -> bool {
-    !matches!(abi::mailbox_receive(&[tag], timeout_ms), abi::Status::TimedOut)
+    let mut limit = Limit::new(timeout_ms);
+    loop {
+        match abi::mailbox_receive(&[tag], limit.left()) {
+            Status::Other(abi::PROCESS_DIED) => return true,
+            Status::TimedOut => return false,
+            _ if limit.goes_on() => {}
+            _ => return false,
+        }
+    }
 }

@@ -1,9 +1,10 @@
-//! What strangers send to do harm: messages of another type,  answers to calls that were not made to
+//! What strangers send to do harm: messages of another type, ends that are none, answers to calls that were not made to
 //! them. Prints `ok <behaviour>` for each.
 
 use lunatic::net::{TcpListener, TcpStream, UdpSocket};
 use lunatic::{
-    Channel, Error, Event, Mailbox, Overflow, Process, ProcessConfig, Reply, Right, Shutdown, Spawn,
+    Channel, Child, Error, Event, Mailbox, Overflow, Process, ProcessConfig, Reply, Right,
+    Shutdown, Spawn, Strategy, Supervisor,
 };
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -17,6 +18,7 @@ fn main() {
     attachments_of_every_kind();
     attachments_in_answers();
     attachments_in_channels();
+    forged_ends();
     forged_answers();
     late_answers();
 }
@@ -99,12 +101,42 @@ fn attachments_in_channels() {
     check_eq("the message is gone", channels.try_receive().map(drop), Err(Error::WouldWait));
 }
 
-// ---- answers to others' calls ----
+// ---- ends that are none ----
 
 /// The reply of somebody who was not asked: as one comes out of a message.
 fn forged(process: u64, tag: i64) -> Reply<u64> {
     postcard::from_bytes(&postcard::to_allocvec(&(process, tag, 0u64)).unwrap()).unwrap()
 }
+
+/// Asked to end, it says that it has ended, and does not.
+fn immortal(started: Channel<u64>) {
+    lunatic::survive_links(true);
+    started.send(Process::<()>::current().id());
+    loop {
+        if let Ok(Event::AskedToEnd(by)) = Mailbox::<()>::own().next() {
+            (0..64).for_each(|tag| forged(by.id(), i64::MIN / 2 + tag).send(0));
+        }
+    }
+}
+
+/// The context of a child of a supervisor holds no channel: so it finds it by asking.
+fn immortal_child(main: Process<Reply<Channel<u64>>>) {
+    immortal(main.call(|reply| reply).unwrap());
+}
+
+fn forged_ends() {
+    let started = Channel::new(0);
+    let main = Process::<Reply<Channel<u64>>>::current();
+    let short = Shutdown::Within(Duration::from_millis(50));
+    let child = Child::new("immortal", main, immortal_child).shutdown(short);
+    let supervisor = Supervisor::new(Strategy::OneForOne).child(child).start().unwrap();
+    Mailbox::<Reply<Channel<u64>>>::own().receive().send(started.clone());
+    let child = Process::<()>::from_id(started.receive());
+    check_eq("a supervisor stops", supervisor.stop(), Ok(()));
+    check("when the child has ended, not when it says so", !child.is_alive());
+}
+
+// ---- answers to others' calls ----
 
 /// A server that answers late, and says before whom it has to answer.
 fn slow((asked, go): (Channel<()>, Channel<()>), mailbox: Mailbox<Reply<u64>>) {
