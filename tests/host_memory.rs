@@ -80,6 +80,90 @@ fn a_flood_by_several_or_one_after_the_other_ends_those_who_made_them() {
     }
 }
 
+/// `send_after`, and `$later`, which sends a message of 60,000 bytes in a millisecond.
+const LATER: [&str; 2] = [
+    r#"(import "lunatic::timer" "send_after" (func $send_after (param i64 i64) (result i64)))"#,
+    r#"(func $later (param $to i64) (param $after i64)
+      (call $create (i64.const 0) (i64.const 0))
+      (drop (call $write (i32.const 0) (i32.const 60000)))
+      (drop (call $send_after (local.get $to) (local.get $after))))"#,
+];
+
+#[test]
+fn who_floods_by_delayed_messages_ends() {
+    let [import, later] = LATER;
+    let items = format!(
+        r#"{later} (func (export "flood") (param $to i64)
+          (loop $again (call $later (local.get $to) (i64.const 1)) (call $yield) (br $again)))"#
+    );
+    let body = format!(
+        "(call $die_with_links (i32.const 0)) (i64.store (i32.const 32) (i64.const 77)) (drop {})
+         (if (i32.ne (call $receive (i32.const 32) (i32.const 1) (i64.const -1)) (i32.const 1))
+           (then unreachable))
+         (call $exit_reason (i32.const 320)) (call $say32 (call $kind))",
+        spawn_linked_with("flood", "(call $self)", 77)
+    );
+    run_importing(import, &["--workers=2", "--max-host-memory=32M"], &items, &body)
+        .expect(0)
+        .prints(&[OUT_OF_MEMORY])
+        .says(&["ran out of host memory: it has sent most of the"]);
+}
+
+#[test]
+fn many_who_hold_little_are_not_spared_because_somebody_else_holds_more() {
+    // Two megabytes wait for the main process from one who did nothing else; another child takes the rest in
+    // small portions: by children of its own, or in channels.
+    let [import, later] = LATER;
+    let items = format!(
+        r#"{DEAF} {later}
+      (func (export "sender") (param $to i64) (local $i i64)
+        {}
+        (call $sleep (i64.const -1)))
+      (func (export "small") (local $i i64)
+        {}
+        (call $sleep (i64.const -1)))
+      (func (export "many") (local $i i64) {} (call $sleep (i64.const -1)))
+      (func (export "chans") (local $c i64) (local $i i64) {})"#,
+        times(
+            40,
+            "(call $create (i64.const 3) (i64.const 0))
+             (drop (call $write (i32.const 0) (i32.const 60000)))
+             (drop (call $send_raw (local.get $to)))"
+        ),
+        times(10, "(call $later (call $self) (i64.const 3600000))"),
+        times(300, &format!("(drop {})", spawn("small"))),
+        times(
+            1000,
+            &format!(
+                "(local.set $c (call $open (i64.const 0))) {}",
+                "(call $create (i64.const 0) (i64.const 0))
+                 (drop (call $write (i32.const 0) (i32.const 60000)))
+                 (drop (call $channel_send (local.get $c) (i64.const 0)))"
+                    .repeat(8)
+            )
+        ),
+    );
+    for (hostile, says) in [("many", "most was held"), ("chans", "closed and emptied")] {
+        let body = format!(
+            "(local.set $to {}) (call $sleep (i64.const 20)) (drop {}) (call $sleep (i64.const 700))
+             (call $say32 (call $exists (local.get $to)))
+             {} (call $say (local.get $sum))",
+            spawn_with("sender", "(call $self)"),
+            spawn(hostile),
+            times(
+                40,
+                "(i64.store (i32.const 32) (i64.const 3))
+                 (if (i32.eqz (call $receive (i32.const 32) (i32.const 1) (i64.const -1)))
+                   (then (local.set $sum (i64.add (local.get $sum) (i64.const 1)))))"
+            )
+        );
+        run_importing(import, &["--workers=2", "--max-host-memory=40M"], &items, &body)
+            .expect(0)
+            .prints(&[1, 40])
+            .says(&[says]);
+    }
+}
+
 #[test]
 fn a_process_that_receives_nothing_from_many_ends() {
     let items = format!(

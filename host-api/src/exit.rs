@@ -96,6 +96,8 @@ pub enum Shortage {
     Mailbox,
     /// Memory of the host, which may hold the limit for all processes: it held the most.
     Host {
+        /// Of all processes, and not of those of the branch that together held most.
+        of_all: bool,
         /// How many bytes.
         held: u64,
     },
@@ -233,10 +235,16 @@ impl fmt::Display for ExitReason {
                 Shortage::Mailbox => {
                     write!(f, "ended because more than {limit} bytes of messages waited for it")
                 }
-                Shortage::Host { held } => write!(
+                Shortage::Host { of_all, held } => write!(
                     f,
                     "ran out of host memory: {held} bytes of messages and resources were held for it, \
-                     the most of all, and all processes together may have {limit} (--max-host-memory)"
+                     the most {}, and all processes together may have {limit} (--max-host-memory)",
+                    if *of_all {
+                        "of all"
+                    } else {
+                        "of those that descend from the same child of the main process, for whom most \
+                         was held"
+                    }
                 ),
                 Shortage::Memory { taken } => write!(
                     f,

@@ -24,6 +24,7 @@ mod held;
 mod holders;
 mod jobs;
 mod kept;
+mod large_channels;
 mod memories;
 mod memory;
 mod message;

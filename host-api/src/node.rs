@@ -22,6 +22,7 @@ use crate::footprint;
 use crate::forms::{FormsInMaking, ModuleRef};
 use crate::held;
 use crate::kept::Kept;
+use crate::large_channels::LargeChannels;
 use crate::memories::Memories;
 use crate::metrics::Metrics;
 use crate::modules::Modules;
@@ -36,7 +37,7 @@ use crate::sql;
 use crate::stats::Observer;
 use crate::stdio::Host;
 use crate::ties::Ties;
-use crate::warden::{self, LargeChannels};
+use crate::warden;
 
 /// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
 const REPORTS_MAX: usize = 20;

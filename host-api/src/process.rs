@@ -240,6 +240,11 @@ impl ProcessState {
         self.me.pid()
     }
 
+    /// The branch that it belongs to.
+    pub(crate) fn branch(&self) -> Pid {
+        self.branch
+    }
+
     /// The branch of its children; `None`: each begins one.
     pub(crate) fn branch_of_children(&self) -> Option<Pid> {
         (!self.is_main).then_some(self.branch)

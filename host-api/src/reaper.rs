@@ -28,9 +28,9 @@ use crate::api::seed::ends::Ended;
 use crate::api::seed::state::Seed;
 use crate::held;
 use crate::kept::Kept;
+use crate::large_channels::bytes_in;
 use crate::message::{Mail, Resource};
 use crate::node::{Held, NodeInner};
-use crate::warden::bytes_in;
 
 /// What a worker does in one go: messages dropped, references given up. A process that ends may do
 /// this for each of the thousand things that it gives up in a step. By feel.

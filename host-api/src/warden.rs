@@ -4,15 +4,20 @@
 //! be, and again whenever that has become more still, it does one of these:
 //! 1. It drops delayed messages whose senders have ended.
 //! 2. It looks for whoever holds most: a process, with what waits in its mailbox and what the runtime
-//!    keeps for it otherwise; or a channel.
-//!    - A channel is closed and emptied: whoever uses it is told that it is closed.
+//!    keeps for it otherwise; or the channels that one branch has filled.
+//!    - Channels are closed and emptied, the fullest first: whoever uses them is told that they are closed.
 //!    - A process whose mailbox was filled by one other, more than by all others together, is not to
 //!      blame: that other is ended. Unless it has ended before.
 //!    - If it was filled so by several of one branch, and is of another itself, all of that branch who
 //!      live are ended: by however many hands a child of the main process floods it, in turn or at once.
 //!    - Any other process is ended itself.
 //!
-//! **Who cannot become a victim**: who holds little, as only the largest is ended. Who sends little to
+//!    If nobody holds a sixteenth of what may be held, it is a matter of many: then the branch is found that
+//!    holds most, and of that those who hold most end, as many as it takes.
+//!
+//! **Who cannot become a victim**: who holds little, as only the largest is ended, and who is of another
+//! branch than many who hold more together. A main process that holds less than twice as much as another, as
+//! its end is everybody's. Who sends little to
 //! many, or to a process that others flood. A server that one process floods: the other is ended, and
 //! nobody else unless even more is held then. Several of different branches, or of its own, that flood
 //! together can bring down a process that takes messages from all without a limit; that is what a limit
@@ -22,18 +27,20 @@
 //! microseconds, or with a million processes a tenth of a second, and a process ends at its next
 //! scheduling point.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use lunatic_scheduler::channel::{Channel, TryReceive};
+use lunatic_scheduler::channel::Channel;
 use lunatic_scheduler::{Holder, Pid};
 use parking_lot::Mutex;
 
 use crate::exit::{ExitReason, Shortage};
 use crate::held;
 use crate::holders::holders;
+use crate::large_channels::bytes_in;
 use crate::message::Mail;
 use crate::node::{Held, NodeInner};
 
@@ -47,12 +54,15 @@ const WORSE: u64 = 256;
 const WORSE_BYTES_MIN: u64 = 4 << 20;
 /// Who holds less is never to blame.
 const BLAMED_BYTES_MIN: u64 = 64 * 1024;
-/// A channel that holds more is noted.
-const CHANNEL_NOTED_BYTES: u64 = 1 << 20;
+/// Who holds less than this part of what may be held is not to blame alone: its group may be.
+const FAIR_SHARE: u64 = 16;
 /// What a message takes that has nothing on the heap.
 pub(crate) const ENVELOPE_BYTES: usize = 96;
 
 static THREAD: OnceLock<Thread> = OnceLock::new();
+/// How often channels were closed; the first times are told.
+static CLOSED: AtomicUsize = AtomicUsize::new(0);
+const REPORTS_MAX: usize = 20;
 static NODES: Mutex<Vec<Weak<Held>>> = Mutex::new(Vec::new());
 
 /// Has it look.
@@ -115,9 +125,13 @@ fn relieve() {
     }
 }
 
-/// Counted from when the victim has ended.
+/// By so much more has it become worse.
+fn worse() -> u64 {
+    (held::max() / WORSE).max(WORSE_BYTES_MIN)
+}
+
+/// Counted from when the victims have ended.
 fn wait_until_it_gets_worse(victim_lives: impl Fn() -> bool) {
-    let worse = (held::max() / WORSE).max(WORSE_BYTES_MIN);
     let (mut least, mut looks, mut has_ended) = (held::total(), 0, false);
     while held::is_too_much() {
         thread::sleep(if looks < LOOKS { LOOK_EVERY } else { LOOK_LATER });
@@ -127,7 +141,7 @@ fn wait_until_it_gets_worse(victim_lives: impl Fn() -> bool) {
         if !has_ended {
             has_ended = looks >= LOOKS || !victim_lives();
             least = now;
-        } else if now > least + worse {
+        } else if now > least + worse() {
             return;
         }
         least = least.min(now);
@@ -136,36 +150,109 @@ fn wait_until_it_gets_worse(victim_lives: impl Fn() -> bool) {
 
 /// Ends whoever is to blame, if anybody is; the processes that end.
 fn act<'a>(nodes: &'a [Arc<Held>], ended: &mut HashSet<Pid>) -> Option<(&'a NodeInner, Vec<Pid>)> {
-    let process = nodes
+    let mut census = Census::default();
+    for (number, node) in nodes.iter().enumerate() {
+        holders(node)
+            .filter(|holder| !ended.contains(&holder.pid))
+            .for_each(|holder| census.count(number, node, holder));
+    }
+    let fair = held::max() / FAIR_SHARE;
+    let alone = census.largest.take().filter(|(_, holder)| held_by(holder) >= fair);
+    let group = census.largest_group();
+    let most = if alone.is_some() { census.most } else { group.map_or(0, |(_, weight)| weight) };
+    let channels = nodes
         .iter()
-        .flat_map(|node| holders(node).map(move |holder| (node, holder)))
-        .filter(|(_, holder)| !ended.contains(&holder.pid))
-        .max_by_key(|(_, holder)| held_by(holder));
-    let channel = nodes
-        .iter()
-        .filter_map(|node| Some((node, node.large_channels.largest()?)))
-        .max_by_key(|(_, channel)| bytes_in(channel));
-    let held = process.as_ref().map_or(0, |(_, holder)| held_by(holder));
-    if let Some((node, channel)) = channel
-        && bytes_in(&channel) > held
+        .filter_map(|node| Some((node, node.large_channels.fullest()?)))
+        .max_by_key(|(_, (bytes, _))| *bytes);
+    if let Some((node, (bytes, channels))) = channels
+        && bytes > most
     {
-        empty(node, &channel);
+        empty(node, &channels);
         return None;
     }
-    let (node, holder) = process.filter(|_| held >= BLAMED_BYTES_MIN)?;
+    let of_all = alone.is_some();
+    let (node, blamed) = match (alone, group) {
+        (Some((number, holder)), _) => (&nodes[number], vec![holder]),
+        (None, Some(((number, group), weight))) if weight >= BLAMED_BYTES_MIN => {
+            (&nodes[number], members(&nodes[number], group, ended))
+        }
+        _ => return None,
+    };
     let limit = held::max();
-    let (pids, of) = blame(node, &holder, ended);
-    for &pid in &pids {
-        node.ties.kill_from_outside(node.handle(), pid, ExitReason::OutOfMemory { of, limit });
+    let mut victims = Vec::new();
+    for holder in &blamed {
+        let (pids, of) = blame(node, (holder, of_all), ended);
+        for pid in pids {
+            node.ties.kill_from_outside(node.handle(), pid, ExitReason::OutOfMemory { of, limit });
+            ended.insert(pid);
+            victims.push(pid);
+        }
     }
-    ended.extend(&pids);
-    Some((node, pids))
+    Some((node, victims))
 }
 
-/// Whose doing it is that the host holds most for this process.
-fn blame(node: &NodeInner, holder: &Holder, ended: &HashSet<Pid>) -> (Vec<Pid>, Shortage) {
+/// Who holds how much, of those who are no victims yet.
+#[derive(Default)]
+struct Census {
+    /// The process that holds most, with its node's number, and how much that weighs.
+    largest: Option<(usize, Holder)>,
+    most: u64,
+    /// What groups weigh, by node and group.
+    groups: HashMap<(usize, u64), u64>,
+}
+
+impl Census {
+    fn count(&mut self, number: usize, node: &NodeInner, holder: Holder) {
+        let held = held_by(&holder);
+        if held == 0 {
+            return;
+        }
+        // Its end is everybody's.
+        let weight = if node.is_main(holder.pid) { held / 2 } else { held };
+        *self.groups.entry((number, holder.group)).or_default() += weight;
+        if weight > self.most {
+            (self.largest, self.most) = (Some((number, holder)), weight);
+        }
+    }
+
+    /// The group that weighs most, and how much.
+    fn largest_group(&self) -> Option<((usize, u64), u64)> {
+        self.groups.iter().map(|(&group, &weight)| (group, weight)).max_by_key(|group| group.1)
+    }
+}
+
+/// Those of a group who hold most, so many that without them there is not too much.
+fn members(node: &NodeInner, group: u64, ended: &HashSet<Pid>) -> Vec<Holder> {
+    let mut members: Vec<Holder> = holders(node)
+        .filter(|member| member.group == group && !ended.contains(&member.pid))
+        .filter(|member| held_by(member) > 0)
+        .collect();
+    members.sort_by_key(|member| std::cmp::Reverse(held_by(member)));
+    members.truncate(enough(members.iter().map(held_by)));
+    members
+}
+
+/// How many of these it takes, from the first on, until there is not too much.
+fn enough(bytes: impl Iterator<Item = u64>) -> usize {
+    let excess = held::total().saturating_sub(held::max()) + worse();
+    let mut freed = 0;
+    bytes
+        .take_while(|bytes| {
+            let before = freed;
+            freed += bytes;
+            before < excess
+        })
+        .count()
+}
+
+/// Whose doing it is that the host holds most for this process, of all or of a group.
+fn blame(
+    node: &NodeInner,
+    (holder, of_all): (&Holder, bool),
+    ended: &HashSet<Pid>,
+) -> (Vec<Pid>, Shortage) {
     let (to, held) = (holder.pid, held_by(holder));
-    let itself = (vec![to], Shortage::Host { held });
+    let itself = (vec![to], Shortage::Host { of_all, held });
     if holder.mail_bytes <= held / 2 {
         return itself;
     }
@@ -194,47 +281,33 @@ fn held_by(holder: &Holder) -> u64 {
     holder.mail_bytes + holder.own_bytes
 }
 
-fn empty(node: &NodeInner, channel: &Channel<Mail>) {
-    tracing::warn!(
-        "a channel is closed and emptied: {} messages of about {} bytes wait in it, and the host may \
-         hold {} bytes for all processes (--max-host-memory); give it a bound",
-        channel.len(),
-        bytes_in(channel),
+fn empty(node: &NodeInner, channels: &[Channel<Mail>]) {
+    let channels = &channels[..enough(channels.iter().map(bytes_in))];
+    let all = channels.iter().fold((0, 0), |(messages, bytes), channel| {
+        (messages + channel.len(), bytes + bytes_in(channel))
+    });
+    report_closed(channels.len(), all);
+    for channel in channels {
+        channel.close(node.handle());
+        while let Ok(mail) = channel.try_receive(node.handle()) {
+            drop(mail);
+        }
+    }
+}
+
+fn report_closed(channels: usize, (messages, bytes): (usize, u64)) {
+    let what = match channels {
+        1 => "a channel is closed and emptied".to_string(),
+        channels => format!("{channels} channels are closed and emptied"),
+    };
+    let text = format!(
+        "{what}: {messages} messages of about {bytes} bytes wait there, and the host may hold {} bytes \
+         for all processes (--max-host-memory); give channels a bound",
         held::max()
     );
-    channel.close(node.handle());
-    loop {
-        match channel.try_receive(node.handle()) {
-            Ok(mail) => drop(mail),
-            Err(TryReceive::Empty | TryReceive::Closed) => return,
-        }
-    }
-}
-
-/// What a channel's messages take.
-pub(crate) fn bytes_in(channel: &Channel<Mail>) -> u64 {
-    channel.bytes() + (channel.len() * ENVELOPE_BYTES) as u64
-}
-
-/// The channels of a node that hold much, or have.
-#[derive(Debug, Default)]
-pub(crate) struct LargeChannels(Mutex<Vec<Channel<Mail>>>);
-
-impl LargeChannels {
-    /// Notes the channel if it holds much.
-    #[cold]
-    pub(crate) fn note(&self, channel: &Channel<Mail>) {
-        if bytes_in(channel) > CHANNEL_NOTED_BYTES && channel.mark(true) {
-            self.0.lock().push(channel.clone());
-        }
-    }
-
-    fn largest(&self) -> Option<Channel<Mail>> {
-        let mut channels = self.0.lock();
-        channels.retain(|channel| {
-            let large = bytes_in(channel) > CHANNEL_NOTED_BYTES / 2 && !channel.is_closed();
-            large || !channel.mark(false)
-        });
-        channels.iter().max_by_key(|channel| bytes_in(channel)).cloned()
+    // Relaxed: a count.
+    match CLOSED.fetch_add(1, Relaxed) {
+        0..REPORTS_MAX => tracing::warn!("{text}"),
+        _ => tracing::debug!("{text}"),
     }
 }

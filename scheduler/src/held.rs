@@ -89,10 +89,10 @@ impl Holdings {
 
     /// Sender: one more sample of what waits here.
     #[cold]
-    fn vote(&self, units: u64, (sender, group): (Pid, u64), estimate: u64) {
+    fn vote(&self, units: u64, sender: Sender, estimate: u64) {
         let most = self.taken.load(Relaxed) + estimate;
-        self.process_vote.cast(units, sender.as_u64(), most);
-        self.group_vote.cast(units, group, most);
+        self.process_vote.cast(units, sender.pid.as_u64(), most);
+        self.group_vote.cast(units, sender.group, most);
     }
 }
 
@@ -131,17 +131,29 @@ impl Sampler {
     }
 }
 
+/// A process that sends, as votes know it.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) pid: Pid,
+    pub(crate) group: u64,
+}
+
+impl Sender {
+    /// The process that runs in a slot.
+    pub(crate) fn in_slot<P: Program>(slot: Slot<P>) -> Option<Self> {
+        let group = slot.header().holdings.group.load(Relaxed);
+        Some(Self { pid: slot.pid()?, group })
+    }
+}
+
 /// Sender: notes a sample in the receiver's header. `piled`: it lies in the arrivals.
 #[cold]
-pub(crate) fn note<P: Program>(to: Slot<P>, units: u64, sender: Option<Slot<P>>, piled: bool) {
+pub(crate) fn note<P: Program>(to: Slot<P>, units: u64, sender: Option<Sender>, piled: bool) {
     let header = to.header();
     let estimate = &header.arrivals.estimate;
     let before = if piled { estimate.fetch_add(units, Relaxed) } else { estimate.load(Relaxed) };
-    if let Some(sender) = sender
-        && let Some(pid) = sender.pid()
-    {
-        let group = sender.header().holdings.group.load(Relaxed);
-        header.holdings.vote(units, (pid, group), before);
+    if let Some(sender) = sender {
+        header.holdings.vote(units, sender, before);
     }
 }
 
@@ -209,7 +221,8 @@ mod tests {
     #[test]
     fn samples_stand_for_all_and_who_sends_most_is_found() {
         let (sampler, holdings) = (Sampler::new(7), Holdings::default());
-        let [flooder, other] = [1, 2].map(|slot| (Pid::new(slot, 1), slot.into()));
+        let [flooder, other] =
+            [1, 2].map(|slot| Sender { pid: Pid::new(slot, 1), group: slot.into() });
         let mut estimate = 0;
         for number in 0..100_000 {
             let sender = if number % 4 == 0 { other } else { flooder };
@@ -220,11 +233,11 @@ mod tests {
             estimate += units;
         }
         assert!((180_000..220_000).contains(&estimate), "{estimate}");
-        assert_eq!(holdings.process_vote.winner(estimate), Some(flooder.0.as_u64()));
-        assert_eq!(holdings.group_vote.winner(estimate), Some(flooder.1));
+        assert_eq!(holdings.process_vote.winner(estimate), Some(flooder.pid.as_u64()));
+        assert_eq!(holdings.group_vote.winner(estimate), Some(flooder.group));
         // It has all been received: the next votes begin anew.
         holdings.vote(10, other, 0);
-        assert_eq!(holdings.process_vote.winner(10), Some(other.0.as_u64()));
+        assert_eq!(holdings.process_vote.winner(10), Some(other.pid.as_u64()));
     }
 
     #[test]
@@ -234,9 +247,9 @@ mod tests {
         for number in 0..100_000_u32 {
             // Four of one group send two thirds of it; others send the rest.
             let sender = if number % 3 == 0 {
-                (Pid::new(100 + number % 50, 1), u64::from(number % 50))
+                Sender { pid: Pid::new(100 + number % 50, 1), group: u64::from(number % 50) }
             } else {
-                (Pid::new(1 + number % 4, 1), 1000)
+                Sender { pid: Pid::new(1 + number % 4, 1), group: 1000 }
             };
             let units = sampler.sample(2);
             if units > 0 {

@@ -17,7 +17,7 @@ use crate::{
     driver::Driver,
     envelopes::Pool,
     handle::Handle,
-    held::note,
+    held::{Sender, note},
     mailbox::{Envelope, post},
     park::Idle,
     pid::Pid,
@@ -121,7 +121,7 @@ impl<P: Program> Shared<P> {
         &self,
         to: Pid,
         mut envelope: Envelope<P::Message>,
-        sender: impl FnOnce() -> Option<Slot<P>>,
+        sender: impl FnOnce() -> Option<Sender>,
         sample: impl FnOnce(u32) -> u64,
     ) -> Result<Option<Slot<P>>, Envelope<P::Message>> {
         let Some(slot) = self.slots.lookup(to) else { return Err(envelope) };

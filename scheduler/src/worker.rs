@@ -388,7 +388,7 @@ impl<P: Program> Core<P> {
                     continue;
                 }
                 let sample = |units| self.sampler.sample(units);
-                match self.shared().post(due.to, due.envelope, || None, sample) {
+                match self.shared().post(due.to, due.envelope, || due.from, sample) {
                     Ok(slot) => {
                         self.counters().sent.add(1);
                         slot.into_iter().for_each(&mut enqueue);

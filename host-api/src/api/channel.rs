@@ -245,7 +245,7 @@ pub(super) fn send_message(
         Ok(()) => {
             call.worker.count(Own::ChannelSent as usize);
             if sample > 0 {
-                call.state.node.large_channels.note(&channel);
+                call.state.node.large_channels.note(&channel, call.state.branch().as_u64());
             }
             Ok(Some(0))
         }

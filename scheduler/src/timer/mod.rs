@@ -22,6 +22,7 @@ mod tests;
 
 use self::wheel::Timers;
 use crate::{
+    held::Sender,
     mailbox::Envelope,
     pid::Pid,
     quota::Room,
@@ -53,6 +54,8 @@ pub(crate) enum Inserted {
 /// A message whose time has come.
 pub(crate) struct Due<M> {
     deadline: u64,
+    /// Who has sent it, if that is a process.
+    pub(crate) from: Option<Sender>,
     pub(crate) to: Pid,
     /// What it has found there.
     pub(crate) room: Room,
@@ -62,7 +65,7 @@ pub(crate) struct Due<M> {
 /// A message that is to wait.
 pub(crate) struct Delayed<M> {
     /// Who sends it, if that is a process.
-    pub(crate) from: Option<Pid>,
+    pub(crate) from: Option<Sender>,
     pub(crate) to: Pid,
     pub(crate) envelope: Envelope<M>,
 }

@@ -18,7 +18,7 @@ fn admit<M>(_to: Pid, _envelope: &mut Envelope<M>) -> Option<Room> {
 }
 
 fn mail<M>(from: u64, message: M) -> Delayed<M> {
-    let from = Some(Pid::from_u64(from));
+    let from = Some(Sender { pid: Pid::from_u64(from), group: 0 });
     Delayed { from, to: Pid::from_u64(7), envelope: Envelope::new(message) }
 }
 

@@ -7,6 +7,7 @@
 
 use super::{Delayed, Due, Inserted, NEVER, TimerId};
 use crate::{
+    held::Sender,
     mailbox::Envelope,
     pid::Pid,
     quota::Room,
@@ -32,7 +33,7 @@ struct Entry<M> {
     deadline: u64,
     pid: Pid,
     /// Who sends the message.
-    from: Option<Pid>,
+    from: Option<Sender>,
     /// What the process gets; without it, it is only woken.
     envelope: Option<Envelope<M>>,
     previous: u32,
@@ -113,7 +114,7 @@ impl<M> Timers<M> {
         let mut orphans = Vec::new();
         for index in wheel.looked..end {
             let entry = &wheel.entries[index];
-            if entry.envelope.is_some() && entry.from.is_some_and(|from| !lives(from)) {
+            if entry.envelope.is_some() && entry.from.is_some_and(|from| !lives(from.pid)) {
                 wheel.unlink(index as u32);
                 orphans.extend(wheel.release(index as u32));
             }
@@ -129,7 +130,7 @@ impl<M> Timers<M> {
         wheel: &mut Wheel<M>,
         deadline: u64,
         pid: Pid,
-        from: Option<Pid>,
+        from: Option<Sender>,
         envelope: Option<Envelope<M>>,
     ) -> (TimerId, Inserted) {
         let deadline = deadline.min(FOREVER);
@@ -331,14 +332,16 @@ impl<M> Wheel<M> {
             let mut index = self.heads[level][bucket];
             while index != NIL {
                 let entry = &self.entries[index as usize];
-                let (this, deadline, pid) = (index, entry.deadline, entry.pid);
+                let (this, deadline, pid, from) = (index, entry.deadline, entry.pid, entry.from);
                 index = entry.next;
                 if deadline <= now {
                     fired += 1;
                     if let Some(room) = self.admit(this, now, admit) {
                         self.unlink(this);
                         match self.release(this) {
-                            Some(envelope) => mail.push(Due { deadline, to: pid, room, envelope }),
+                            Some(envelope) => {
+                                mail.push(Due { deadline, from, to: pid, room, envelope })
+                            }
                             None => wake(pid),
                         }
                     }

@@ -5,6 +5,7 @@ use crate::{
     Program,
     channel::Wake,
     handle::Handle,
+    held::Sender,
     mailbox::{Envelope, Found},
     pid::Pid,
     pool::SpawnError,
@@ -92,7 +93,7 @@ impl<P: Program> Worker<'_, P> {
         message: impl Into<Envelope<P::Message>>,
     ) -> Result<(), Envelope<P::Message>> {
         let core = self.core;
-        let sender = || core.running.get();
+        let sender = || core.running.get().and_then(Sender::in_slot);
         let sample = |units| core.sampler.sample(units);
         let posted = core.shared().post(to, message.into(), sender, sample);
         if let Some(slot) = posted.inspect_err(|_| self.core.counters().refused.add(1))? {
@@ -334,7 +335,7 @@ impl<P: Program> Worker<'_, P> {
     ) -> Result<TimerId, Envelope<P::Message>> {
         let shared = self.core.shared();
         let deadline = shared.nanos(deadline);
-        let from = self.core.running.get().and_then(Slot::pid);
+        let from = self.core.running.get().and_then(Sender::in_slot);
         let mut envelope = envelope;
         let (id, inserted) = loop {
             match shared.timers.insert_mail(self.core.id, deadline, Delayed { from, to, envelope })
