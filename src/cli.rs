@@ -30,6 +30,7 @@ Exit codes:
   2    wrong usage
   3    the module, or what it was promised (--dir, --stdin, …), is not there
   70   the runtime failed
+  74   what was printed could not be written: a full disk
   130  stopped by Ctrl-C
   134  the main process trapped, hit a limit, or failed with a linked one
   137  the main process was killed
@@ -54,7 +55,7 @@ Examples:
   CARGO_TARGET_WASM32_WASIP1_RUNNER=\"lunatic test\" cargo test --target wasm32-wasip1 -- --nocapture
   lunatic test --dir fixtures --timeout 60 app.wasm parser::
 
-Exit codes: 0 all passed, 101 one failed, 2 wrong usage, 3 the module is not there";
+Exit codes: 0 all passed, 101 one failed, 2 wrong usage, 3 the module is not there, 74 the disk is full";
 
 const AFTER_NEW_HELP: &str = "\
 Examples:

@@ -17,6 +17,8 @@ pub(crate) enum Code {
     Load,
     /// The run could not begin or the runtime failed: not the guest's fault (EX_SOFTWARE).
     Internal,
+    /// What was printed, by the program or by us, could not be written: a full disk (EX_IOERR).
+    Output,
     /// A test failed, as cargo's users know it.
     TestsFailed,
     /// Ended by Ctrl-C (128 + SIGINT).
@@ -39,6 +41,7 @@ impl Code {
             Self::Usage => 2,
             Self::Load => 3,
             Self::Internal => 70,
+            Self::Output => 74,
             Self::TestsFailed => 101,
             Self::Interrupted => 130,
             Self::Trap => 134,

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn lunatic(words: Vec<OsString>) -> Result<ExitCode, Failure> {
-    let cli = Cli::parse_from(rights::with_rules_attached(words.into_iter()));
+    let cli = output::parsed(Cli::try_parse_from(rights::with_rules_attached(words.into_iter())))?;
     match cli.into_command() {
         Command::Run(run) if test::is_harness(&run.arguments.module) => {
             logging::start_for_tests(run.arguments.verbose);

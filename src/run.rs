@@ -39,7 +39,7 @@ pub(crate) fn run(run: &Run) -> Result<ExitCode, Failure> {
         run_module(run, &module)?
     };
     if let Some(profiling) = profiling {
-        profiling.finish(&run.arguments.module.to_string_lossy()).or_fail(Code::Internal)?;
+        profiling.finish(&run.arguments.module.to_string_lossy()).or_fail(Code::Output)?;
     }
     Ok(code)
 }
@@ -68,7 +68,12 @@ pub(crate) fn run_module(
     if let Some((format, observer)) = observer {
         stats::print(format, &observer.stats());
     }
-    Ok(code.into())
+    let Some((stream, error)) = stdio.lost_output() else { return Ok(code.into()) };
+    output::say(format_args!(
+        "lunatic: not all that the program wrote to its {stream} is there: {error}"
+    ));
+    // A failure of the program's own says more.
+    Ok(if code.number() == 0 { Code::Output } else { code }.into())
 }
 
 /// Prints what a program would be given.

@@ -3,8 +3,9 @@
 mod support;
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use support::{Module, lunatic, run, run_command};
+use support::{Module, broken_pipe, full_disk, lunatic, run, run_command, run_into};
 
 #[test]
 fn help_tells_what_matters() {
@@ -108,4 +109,105 @@ fn words_for_developers_go_to_stderr() {
     let mut command = lunatic();
     command.env("LUNATIC_LOG", "trace").arg(module.path());
     assert_eq!(run_command(command, b"").expect(0).stdout, "");
+}
+
+/// Everything that prints, as words behind `lunatic`. MODULE stands for one with a test.
+const PRINT: &[&[&str]] = &[
+    &["--help"],
+    &["-h"],
+    &["--version"],
+    &["run", "--help"],
+    &["help", "test"],
+    &["imports"],
+    &["imports", "--markdown"],
+    &["imports", "--c-header"],
+    &["completions", "zsh"],
+    &["run", "--print-rights", "MODULE"],
+    &["test", "--print-rights", "MODULE"],
+    &["test", "MODULE"],
+    &["test", "MODULE", "--list"],
+    &["test", "MODULE", "--help"],
+    &["test", "MODULE", "-q"],
+    &["test", "MODULE", "--test-threads", "1"],
+];
+
+fn printing(words: &[&str], module: &Module) -> Command {
+    let mut command = lunatic();
+    for &word in words {
+        match word {
+            "MODULE" => command.arg(module.path()),
+            _ => command.arg(word),
+        };
+    }
+    command
+}
+
+fn module_with_a_test() -> Module {
+    Module::wat("(module (func (export \"#lunatic_test_good\")))")
+}
+
+#[test]
+fn a_reader_that_has_enough_is_no_failure() {
+    let module = module_with_a_test();
+    for words in PRINT {
+        eprintln!("{words:?}");
+        let output = run_into(printing(words, &module), broken_pipe(), None);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{words:?}");
+    }
+}
+
+#[test]
+fn what_a_full_disk_does_not_take_is_missed() {
+    let module = module_with_a_test();
+    for words in PRINT {
+        eprintln!("{words:?}");
+        run_into(printing(words, &module), full_disk(), None)
+            .expect(74)
+            .says(&["lunatic: cannot write to standard output", "No space left on device"]);
+    }
+}
+
+/// The command without some of its streams, as by `>&-`.
+fn without(streams: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec \"$@\" {streams}"), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
+#[test]
+fn who_closes_the_streams_wants_no_output() {
+    let module = module_with_a_test();
+    for words in PRINT {
+        eprintln!("{words:?}");
+        let command = without(">&- <&-", &printing(words, &module));
+        let output = run_into(command, Stdio::null(), None);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{words:?}");
+    }
+}
+
+#[test]
+fn an_error_that_nobody_hears_has_its_exit_code() {
+    for (words, code) in [
+        (&["--no-such-flag"][..], 2),
+        (&["test", "no/such/file.wasm"], 3),
+        (&["no/such/file.wasm"], 3),
+        (&["-vvv", "no/such/file.wasm"], 3),
+        (&["init", "no/such/directory"], 1),
+    ] {
+        for stderr in [broken_pipe(), full_disk()] {
+            let mut command = lunatic();
+            command.args(words);
+            run_into(command, Stdio::null(), Some(stderr)).expect(code);
+        }
+        let mut command = lunatic();
+        command.args(words);
+        run_into(without(">&- 2>&-", &command), Stdio::null(), Some(Stdio::null())).expect(code);
+    }
 }

@@ -5,7 +5,10 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use support::{Module, Running, lunatic, program, run, run_guest, run_wat, spawn, spawn_with};
+use support::{
+    Module, Running, full_disk, lunatic, program, run, run_guest, run_into, run_wat, spawn,
+    spawn_with,
+};
 
 #[test]
 fn a_guests_code_passes_through() {
@@ -278,5 +281,50 @@ fn a_broken_pipe_ends_quietly() {
         std::io::Read::read_to_string(&mut stderr, &mut said).expect("it is UTF-8");
         assert!(!hung, "it writes on: {said}");
         assert_eq!((status.code(), said.as_str()), (Some(0), ""));
+    }
+}
+
+/// Runs a guest whose streams lead there.
+fn run_with_streams(
+    options: &[&str],
+    text: &str,
+    stdout: Stdio,
+    stderr: Option<Stdio>,
+) -> support::Output {
+    let module = Module::wat(text);
+    let mut command = lunatic();
+    command.arg("run").args(options).arg(module.path());
+    run_into(command, stdout, stderr)
+}
+
+#[test]
+fn output_that_is_lost_behind_the_programs_back_is_74() {
+    let lost = ["not all that the program wrote to its standard output", "No space left on device"];
+    let says = program("", ONE);
+    run_with_streams(&[], &says, full_disk(), None).expect(74).says(&lost);
+    // The program's own failure is the one that counts.
+    let fails = program("", &format!("{ONE} (call $exit (i32.const 5))"));
+    run_with_streams(&[], &fails, full_disk(), None).expect(5).says(&lost);
+    let traps = program("", &format!("{ONE} unreachable"));
+    run_with_streams(&[], &traps, full_disk(), None).expect(134).says(&lost);
+}
+
+#[test]
+fn a_profile_that_cannot_be_written_is_74() {
+    let directory = tempfile::TempDir::new().expect("a temporary directory can be made");
+    for ending in ["json", "folded"] {
+        let file = directory.path().join("profile").with_extension(ending);
+        std::os::unix::fs::symlink("/dev/full", &file).expect("a link can be made");
+        let profile = format!("guest={}", file.display());
+        let busy = program(
+            "",
+            "(local $i i32)
+             (loop $again
+               (local.set $i (i32.add (local.get $i) (i32.const 1)))
+               (br_if $again (i32.lt_u (local.get $i) (i32.const 400000000))))",
+        );
+        run_with_streams(&["--profile", &profile], &busy, Stdio::null(), None)
+            .expect(74)
+            .says(&["cannot write the profile to", "No space left on device"]);
     }
 }

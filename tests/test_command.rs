@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use support::{Module, Output, guest, lunatic, run_command};
+use support::{Module, Output, broken_pipe, guest, lunatic, run_command, run_into};
 
 /// A module whose tests print and end in these ways: pairs of an export and a body.
 fn module(tests: &[(&str, &str)]) -> Module {
@@ -337,4 +338,42 @@ fn orders_for_terminals_in_names_of_tests_are_shown_and_not_obeyed() {
     }
     let output = test(&tests, &["--exact", "a\\u{1b}[31m"]).expect(0);
     assert!(summary(&output).starts_with("test result: ok. 1 passed"), "{output:#?}");
+}
+
+/// Runs the tests for somebody who has closed the pipe already.
+fn unread(tests: &[(&str, &str)], words: &[&str]) -> Output {
+    let module = module(tests);
+    run_into(command(&module, words), broken_pipe(), None)
+}
+
+#[test]
+fn a_reader_of_results_that_has_enough_ends_the_tests_quietly() {
+    // Without a reader they end, though one of them would not.
+    let tests =
+        [("a", "(call $print (i32.const 1024) (i32.const 18))"), ("b", "(loop $l (br $l))")];
+    for words in [&[][..], &["-q"], &["--nocapture"], &["--test-threads", "1"], &["--list"]] {
+        let output = unread(&tests, words);
+        assert_eq!(
+            (output.code, output.stderr.replace("hello from a test\n", "")),
+            (0, String::new())
+        );
+    }
+}
+
+#[test]
+fn a_test_that_has_failed_counts_though_nobody_reads_the_rest() {
+    let module = module(&[("a", "unreachable"), ("b", "(call $sleep (i64.const -1))")]);
+    let mut command = command(&module, &["--timeout", "0.5"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary was built");
+    let stdout = BufReader::new(child.stdout.take().expect("it is a pipe"));
+    let mut lines = stdout.lines().map(|line| line.expect("it is text"));
+    assert!(lines.any(|line| line == "test a ... FAILED"));
+    // The line about the other one, which is stopped, finds nobody.
+    drop(lines);
+    let mut said = String::new();
+    child.stderr.take().expect("it is a pipe").read_to_string(&mut said).expect("it is text");
+    let (status, hung) = support::wait(child);
+    assert!(!hung);
+    assert_eq!((status.code(), said.as_str()), (Some(101), ""));
 }

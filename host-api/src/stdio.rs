@@ -9,6 +9,7 @@ mod input;
 mod output;
 
 use std::fs::File;
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,15 @@ impl Stdio {
     #[must_use]
     pub fn broken_pipe(&self) -> bool {
         self.stdout.broken_pipe()
+    }
+
+    /// The stream whose output did not get to where it leads, and why, if nobody was told: who wrote it
+    /// had written all it wanted, and took it for written.
+    #[must_use]
+    pub fn lost_output(&self) -> Option<(&'static str, io::Error)> {
+        [("standard output", &self.stdout), ("standard error", &self.stderr)]
+            .into_iter()
+            .find_map(|(name, sink)| Some((name, sink.untold_failure()?)))
     }
 }
 
@@ -153,7 +163,7 @@ fn duplicate(fd: BorrowedFd<'_>) -> Result<File, i32> {
 }
 
 /// The system's number of an error; `EIO` if it has none.
-fn os_error(error: &std::io::Error) -> i32 {
+fn os_error(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -13,6 +14,8 @@ fn main() -> ExitCode {
     let beside = env::current_exe().ok().map(|own| own.with_file_name("lunatic"));
     let lunatic = beside.filter(|path| path.is_file()).unwrap_or(PathBuf::from("lunatic"));
     let error = Command::new(&lunatic).arg0("cargo-lunatic").args(env::args_os().skip(1)).exec();
-    eprintln!("cargo-lunatic: cannot start \"{}\": {error}", lunatic.display());
+    // As `eprintln!`, which panics if nobody can hear it.
+    let _ =
+        writeln!(io::stderr(), "cargo-lunatic: cannot start \"{}\": {error}", lunatic.display());
     ExitCode::from(70)
 }

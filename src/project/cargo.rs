@@ -92,7 +92,7 @@ pub(crate) fn cargo(mut words: Vec<OsString>) -> Result<ExitCode, Failure> {
     if let Some(name) = cargos.as_ref().and_then(|cargo| cargo.command.cargos()) {
         return hand_on(name, &words[head..]);
     }
-    match Cargo::parse_from(&words).command {
+    match output::parsed(Cargo::try_parse_from(&words))?.command {
         CargoCommand::New(arguments) => new::new(&arguments),
         CargoCommand::Init(arguments) => init::init(&arguments),
         _ => unreachable!("cargo's own are handed on"),

@@ -17,7 +17,7 @@ use super::panics;
 use super::report::Report;
 use crate::cli::{Run, RunArguments};
 use crate::exit_code::Failure;
-use crate::run;
+use crate::{output, run};
 
 /// Workers of each test: two, so that what can go wrong between two does.
 const WORKERS: usize = 2;
@@ -37,6 +37,8 @@ pub(super) struct Tests<'a> {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) passed: bool,
+    /// Its run was ended from outside: it took too long, or nobody reads what it prints (`--nocapture`).
+    stopped: bool,
     /// What it printed.
     output: String,
     /// What there is to say about its end.
@@ -66,28 +68,35 @@ pub(super) fn config(run: &Run) -> Result<ProcessConfig, Failure> {
 }
 
 impl Tests<'_> {
-    /// Runs what was selected; whether all passed.
-    pub(super) fn run(mut self, selection: &Selection) -> io::Result<bool> {
-        let mut report = Report::begin(selection, self.options)?;
+    /// Runs what was selected; whether all passed. If whoever reads the results has enough of them,
+    /// what had failed before counts.
+    pub(super) fn run(mut self, selection: &Selection) -> Result<bool, Failure> {
         // Where the program's streams would lead is where the uncaptured output of tests leads.
         self.config.stdio.stdin = Stdin::empty();
+        let mut report = Report::new(selection, self.options);
+        output::printed(self.run_all(selection, &mut report))?;
+        Ok(report.all_passed())
+    }
+
+    fn run_all(&self, selection: &Selection, report: &mut Report) -> io::Result<()> {
+        report.begin()?;
         let cases = &selection.run;
         let threads = self.options.threads().min(cases.len());
         let next = Mutex::new(0..cases.len());
         let (events, incoming) = mpsc::channel();
         thread::scope(|scope| {
             for _ in 0..threads {
-                let (events, next, tests) = (events.clone(), &next, &self);
+                let (events, next) = (events.clone(), &next);
                 scope.spawn(move || {
                     // Apart, so that the lock is not held while a test runs.
                     let take = || next.lock().map_or(None, |mut next| next.next());
                     while let Some(index) = take() {
-                        tests.run_one(index, &cases[index], &events);
+                        self.run_one(index, &cases[index], &events);
                     }
                 });
             }
             drop(events);
-            self.watch(selection, incoming, &mut report)
+            self.watch(selection, incoming, report)
         })?;
         report.end()
     }
@@ -136,6 +145,9 @@ impl Tests<'_> {
                     if running.remove(&index).is_some_and(|test| test.stopped) {
                         finished.passed = false;
                         finished.note(&self.stopped_note());
+                    } else if finished.stopped {
+                        // Nobody reads what it prints: it is no test that fails.
+                        return Err(io::ErrorKind::BrokenPipe.into());
                     }
                     report.finished(&cases[index], finished)?;
                 }
@@ -237,7 +249,8 @@ fn judge(case: &Case, reason: Result<ExitReason, String>, captured: &Captured) -
         }
         (Some(expected), Ok(reason)) => judge_panic(expected, reason, &messages),
     };
-    let mut finished = Finished { passed, output, notes: String::new() };
+    let stopped = matches!(reason, Ok(ExitReason::Shutdown));
+    let mut finished = Finished { passed, stopped, output, notes: String::new() };
     if let Some(note) = note {
         finished.note(&note);
     }

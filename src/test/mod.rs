@@ -17,7 +17,7 @@ use lunatic_engine::Module;
 
 use crate::cli::{MemoryKind, Run};
 use crate::exit_code::{Code, Failure, OrFail};
-use crate::run;
+use crate::{output, run};
 use case::Selection;
 use execute::Tests;
 use options::Options;
@@ -58,7 +58,7 @@ pub(crate) fn test_module(
     let options = Options::of(&all.arguments, timeout)?;
     let selection = Selection::new(cases, &options);
     if options.list {
-        report::list(&selection, &options).or_fail(Code::Internal)?;
+        output::printed(report::list(&selection, &options))?;
         return Ok(Code::Success.into());
     }
     let config = execute::config(all)?;
@@ -68,6 +68,6 @@ pub(crate) fn test_module(
         run.memory = MemoryKind::Dense;
     }
     let tests = Tests { arguments: &run, module, config, options: &options };
-    let passed = tests.run(&selection).or_fail(Code::Internal)?;
+    let passed = tests.run(&selection)?;
     Ok(if passed { Code::Success } else { Code::TestsFailed }.into())
 }

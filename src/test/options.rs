@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::cli::{RunArguments, seconds};
 use crate::exit_code::{Code, Failure, OrFail};
+use crate::output;
 
 /// Tests that run at once, unless told otherwise. Most of them wait for something, and each has
 /// threads of its own.
@@ -103,7 +104,7 @@ impl Options {
     /// Reads the words behind the module, and what the environment adds; ends the program with a
     /// word of its own if they are wrong.
     pub(super) fn of(run: &RunArguments, timeout: Option<Duration>) -> Result<Self, Failure> {
-        let mut options = Self::parse_from(&run.args);
+        let mut options = output::parsed(Self::try_parse_from(&run.args))?;
         options.timeout = options.timeout.or(timeout);
         options.nocapture |= std::env::var("RUST_TEST_NOCAPTURE").is_ok_and(|value| value != "0");
         if let (None, Ok(value)) = (options.test_threads, std::env::var("RUST_TEST_THREADS")) {

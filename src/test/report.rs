@@ -42,8 +42,8 @@ enum Verdict {
 }
 
 impl Report {
-    pub(super) fn begin(selection: &Selection, options: &Options) -> io::Result<Self> {
-        let mut report = Self {
+    pub(super) fn new(selection: &Selection, options: &Options) -> Self {
+        Self {
             out: io::stdout(),
             begun: Instant::now(),
             colored: match options.color {
@@ -61,10 +61,17 @@ impl Report {
             passed: Vec::new(),
             failed: Vec::new(),
             ignored: 0,
-        };
-        let count = report.total;
-        writeln!(report.out, "\nrunning {count} {}", if count == 1 { "test" } else { "tests" })?;
-        Ok(report)
+        }
+    }
+
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        let count = self.total;
+        writeln!(self.out, "\nrunning {count} {}", if count == 1 { "test" } else { "tests" })
+    }
+
+    /// Whether none has failed so far.
+    pub(super) fn all_passed(&self) -> bool {
+        self.failed.is_empty()
     }
 
     pub(super) fn ignored(&mut self, case: &Case) -> io::Result<()> {
@@ -89,10 +96,10 @@ impl Report {
         let verdict = if finished.passed { Verdict::Ok } else { Verdict::Failed };
         // A terse report names those that failed, and only by name.
         let title = if self.terse { case.name.clone() } else { case.title() };
-        self.line(&title, &verdict)?;
+        // First, as it counts whether or not anybody reads it.
         let kept = if finished.passed { &mut self.passed } else { &mut self.failed };
         kept.push((case.name.clone(), finished.into_text()));
-        Ok(())
+        self.line(&title, &verdict)
     }
 
     pub(super) fn slow(&mut self, case: &Case, limit: Duration) -> io::Result<()> {
@@ -152,53 +159,49 @@ impl Report {
         if self.colored { format!("{color}{text}{PLAIN}") } else { text.to_string() }
     }
 
-    /// The last words; whether all passed.
-    pub(super) fn end(mut self) -> io::Result<bool> {
+    /// The last words.
+    pub(super) fn end(&mut self) -> io::Result<()> {
         if self.shows_output {
-            let passed = std::mem::take(&mut self.passed);
-            self.section("successes", &passed)?;
-            self.passed = passed;
+            section(&mut self.out, "successes", &self.passed)?;
         }
-        let failed = std::mem::take(&mut self.failed);
-        if !failed.is_empty() {
-            self.section("failures", &failed)?;
+        if !self.all_passed() {
+            section(&mut self.out, "failures", &self.failed)?;
         }
         let result =
-            if failed.is_empty() { self.color(GREEN, "ok") } else { self.color(RED, "FAILED") };
+            if self.all_passed() { self.color(GREEN, "ok") } else { self.color(RED, "FAILED") };
         writeln!(
             self.out,
             "\ntest result: {result}. {} passed; {} failed; {} ignored; 0 measured; {} filtered \
              out; finished in {:.2}s\n",
             self.passed.len(),
-            failed.len(),
+            self.failed.len(),
             self.ignored,
             self.filtered_out,
             self.begun.elapsed().as_secs_f64()
         )?;
-        self.out.flush()?;
-        Ok(failed.is_empty())
+        self.out.flush()
     }
+}
 
-    /// What tests printed, and their names.
-    fn section(&mut self, title: &str, tests: &[(String, String)]) -> io::Result<()> {
-        let mut tests: Vec<_> = tests.iter().collect();
-        tests.sort();
-        writeln!(self.out, "\n{title}:")?;
-        let mut printed = tests.iter().filter(|(_, output)| !output.is_empty()).peekable();
-        if printed.peek().is_some() {
-            writeln!(self.out)?;
-        }
-        for (name, output) in printed {
-            writeln!(self.out, "---- {name} stdout ----")?;
-            self.out.write_all(output.as_bytes())?;
-            writeln!(self.out)?;
-        }
-        writeln!(self.out, "\n{title}:")?;
-        for (name, _) in &tests {
-            writeln!(self.out, "    {name}")?;
-        }
-        Ok(())
+/// What tests printed, and their names.
+fn section(out: &mut Stdout, title: &str, tests: &[(String, String)]) -> io::Result<()> {
+    let mut tests: Vec<_> = tests.iter().collect();
+    tests.sort();
+    writeln!(out, "\n{title}:")?;
+    let mut printed = tests.iter().filter(|(_, output)| !output.is_empty()).peekable();
+    if printed.peek().is_some() {
+        writeln!(out)?;
     }
+    for (name, output) in printed {
+        writeln!(out, "---- {name} stdout ----")?;
+        out.write_all(output.as_bytes())?;
+        writeln!(out)?;
+    }
+    writeln!(out, "\n{title}:")?;
+    for (name, _) in &tests {
+        writeln!(out, "    {name}")?;
+    }
+    Ok(())
 }
 
 /// The names of the tests, for people and for programs that run them one by one.

@@ -107,6 +107,38 @@ pub(crate) fn run_command(command: Command, stdin: &[u8]) -> Output {
     running.finish()
 }
 
+/// The same for one whose output leads elsewhere than to us; what it says on stderr is returned, unless
+/// that leads elsewhere, too.
+#[track_caller]
+pub(crate) fn run_into(mut command: Command, stdout: Stdio, stderr: Option<Stdio>) -> Output {
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr.unwrap_or_else(Stdio::piped));
+    let mut child = command.spawn().expect("the binary was built");
+    let stderr = child.stderr.take();
+    let stderr = thread::spawn(move || stderr.map(|mut pipe| collect(&mut pipe, |_| {})));
+    // What is passed on is closed here, that nobody but the child has it.
+    drop(command);
+    let (status, hung) = wait(child);
+    let stderr = stderr.join().expect("it only reads").unwrap_or_default();
+    let output = Output {
+        stdout: String::new(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        code: status.code().unwrap_or(-1),
+    };
+    assert!(!hung && status.code().is_some(), "it hung or crashed: {status}\n{output:#?}");
+    output
+}
+
+/// A pipe that nobody reads from.
+pub(crate) fn broken_pipe() -> Stdio {
+    let (_reader, writer) = std::io::pipe().expect("a pipe can be made");
+    writer.into()
+}
+
+/// A disk that is full.
+pub(crate) fn full_disk() -> Stdio {
+    std::fs::File::create("/dev/full").expect("Linux has it").into()
+}
+
 /// Runs a guest written as text, without arguments and input.
 #[track_caller]
 pub(crate) fn run_wat(text: &str) -> Output {

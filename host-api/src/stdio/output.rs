@@ -214,6 +214,11 @@ impl StdioSink {
         self.0.state.lock().broken
     }
 
+    /// The error that the next one who writes will be told.
+    pub(super) fn untold_failure(&self) -> Option<io::Error> {
+        self.0.state.lock().failed.map(io::Error::from_raw_os_error)
+    }
+
     /// Writes both parts, one after the other, with nothing of others in between. They are taken
     /// together or not at all.
     pub(crate) fn try_write<H: Host + 'static>(
