@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use lunatic_engine::text::shown;
 use lunatic_host_api::{DirAccess, DirGrant, ListenGrant};
 
 /// `HOST[::GUEST][:ro]`.
@@ -25,7 +26,8 @@ pub(crate) fn dir_argument(text: &str) -> Result<DirArgument, String> {
     }
     if guest.is_empty() {
         return Err(format!(
-            "the name behind \"::\" is empty; leave out the \"::\" to call it \"{host}\""
+            "the name behind \"::\" is empty; leave out the \"::\" to call it \"{}\"",
+            shown(host)
         ));
     }
     Ok(DirArgument { host: host.to_string(), guest: guest.to_string(), access })
@@ -58,8 +60,9 @@ impl DirArgument {
         let Self { host, guest, access } = self;
         DirGrant::open(Path::new(host), guest, *access).with_context(|| {
             format!(
-                "cannot give the program \"{host}\": it must be a directory that you may read (\
-                 --dir HOST[::GUEST][:ro])"
+                "cannot give the program \"{}\": it must be a directory that you may read (\
+                 --dir HOST[::GUEST][:ro])",
+                shown(host)
             )
         })
     }
@@ -69,8 +72,8 @@ impl DirArgument {
 pub(crate) fn listen(address: &str) -> anyhow::Result<ListenGrant> {
     ListenGrant::bind(address).with_context(|| {
         format!(
-            "cannot listen on \"{address}\": it must be HOST:PORT, of this machine and free \
-             (port 0: any)"
+            "cannot listen on \"{}\": it must be HOST:PORT, of this machine and free (port 0: any)",
+            shown(address)
         )
     })
 }

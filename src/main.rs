@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use lunatic_engine::text;
 
 // Reading order: what can be said, what is done, how it ends.
 mod cli;
@@ -69,7 +70,8 @@ fn lunatic(words: Vec<OsString>) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The chain of causes; one that has been quoted already is not said again.
+/// The chain of causes; one that has been quoted already is not said again. Files choose some of the
+/// words.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -78,5 +80,5 @@ fn one_line(error: &anyhow::Error) -> String {
             line = line + separator + &cause;
         }
     }
-    line
+    text::line(&line)
 }

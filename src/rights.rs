@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
+use lunatic_engine::text::shown;
 use lunatic_host_api::{Limit, NetworkRule, NetworkRules, Overflow, ProcessConfig, Right};
 use serde::{Deserialize, Serialize};
 
@@ -119,9 +120,10 @@ impl std::str::FromStr for Mailbox {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (number, overflow) = text.split_once(':').unwrap_or((text, "block"));
-        let messages = number.parse().map_err(|_| format!("\"{number}\" is no number"))?;
+        let messages = number.parse().map_err(|_| format!("\"{}\" is no number", shown(number)))?;
         let known = Overflow::ALL.into_iter().find(|known| known.name() == overflow);
-        let overflow = known.ok_or_else(|| format!("\"{overflow}\" is not block, drop or kill"))?;
+        let overflow =
+            known.ok_or_else(|| format!("\"{}\" is not block, drop or kill", shown(overflow)))?;
         Ok(Self { messages, overflow })
     }
 }
@@ -208,7 +210,7 @@ impl Amount {
     fn bytes(&self) -> Result<u64, String> {
         match self {
             Self::Bytes(bytes) => Ok(*bytes),
-            Self::Text(text) => size(text).map_err(|error| format!("\"{text}\": {error}")),
+            Self::Text(text) => size(text).map_err(|error| format!("\"{}\": {error}", shown(text))),
         }
     }
 }
@@ -358,7 +360,7 @@ impl Rights {
 
 fn read(path: &Path) -> anyhow::Result<File> {
     let text = String::from_utf8(input::read(path, FILE_BYTES_MAX)?)?;
-    let table: toml::Table = text.parse()?;
+    let table: toml::Table = text.parse().map_err(|error| no_toml(&text, &error))?;
     if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         let near = KEYS
             .iter()
@@ -366,14 +368,33 @@ fn read(path: &Path) -> anyhow::Result<File> {
             .min()
             .filter(|(distance, _)| *distance <= 3);
         match near {
-            Some((_, known)) => bail!("there is no \"{key}\"; is it \"{known}\"?"),
-            None => bail!("there is no \"{key}\"; there are {}", KEYS.join(", ")),
+            Some((_, known)) => bail!("there is no \"{}\"; is it \"{known}\"?", shown(key)),
+            None => bail!("there is no \"{}\"; there are {}", shown(key), KEYS.join(", ")),
         }
     }
-    // Which key it is about is on a line of its own.
     table.try_into().map_err(|error: toml::de::Error| {
-        anyhow::anyhow!("{}", error.to_string().trim_end().replace('\n', ", "))
+        let all = error.to_string();
+        // Which key it is about is on a line of its own.
+        let key = all.trim_end().rsplit_once('\n').map_or("", |(_, key)| key);
+        let separator = if key.is_empty() { "" } else { ", " };
+        anyhow!("{}{separator}{}", shown(error.message()), shown(key))
     })
+}
+
+/// Where a text is no TOML, and what stands there: a little of it, as a line may have no end.
+fn no_toml(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    /// Characters that are quoted, half of them before the place.
+    const QUOTED: usize = 60;
+    let problem = shown(error.message());
+    let Some(span) = error.span() else { return anyhow!("{problem}") };
+    let before = &text[..text.floor_char_boundary(span.start)];
+    let number = before.matches('\n').count() + 1;
+    let begin = before.rfind('\n').map_or(0, |at| at + 1);
+    let column = before[begin..].chars().count();
+    let line = text[begin..].lines().next().unwrap_or_default();
+    let quoted: String =
+        line.chars().skip(column.saturating_sub(QUOTED / 2)).take(QUOTED).collect();
+    anyhow!("line {number}, column {}: {problem}, at \"{}\"", column + 1, shown(&quoted))
 }
 
 /// Far more than rights take: what is longer is another file.
@@ -445,7 +466,7 @@ fn denial(name: &str) -> Result<Denial, String> {
     let known = Denial::value_variants().iter().find(|denial| denial.0.name() == name);
     known.copied().ok_or_else(|| {
         let names: Vec<&str> = Right::ALL.iter().map(|right| right.name()).collect();
-        format!("there is no right \"{name}\"; there are {}", names.join(", "))
+        format!("there is no right \"{}\"; there are {}", shown(name), names.join(", "))
     })
 }
 

@@ -360,8 +360,9 @@ fn fuel_that_is_used_up_ends_the_process_and_no_other() {
                  (call $say (call $usage (local.get $c) (i32.const 4)))",
                 spawn_in(name)
             );
-            let output =
-                run(&[workers], "", &body).expect(0).says(&["used up its fuel of 7 units"]);
+            let output = run(&[workers], "", &body)
+                .expect(0)
+                .says(&["used up its fuel of 7 units"]);
             let numbers = output.numbers();
             assert!((7..=8).contains(&numbers[0]), "{output:#?}");
             assert_eq!(numbers[1..], [1, 0], "{output:#?}");
@@ -639,6 +640,7 @@ fn a_file_says_what_options_say_and_both_are_printed() {
         ("max-fuel = -1", "max-fuel"),
         ("max-memory = true", "give a number, or a text as \"64M\", in `max-memory`\n"),
         ("dir = [", "rights.toml"),
+        ("max-fuel = 1\ndir = \"größer\" x\n", "line 2, column 16: "),
     ] {
         fs::write(&file, text).expect("it can be written");
         print(&[&config]).expect(3).says(&[says, "--config"]);
@@ -648,6 +650,42 @@ fn a_file_says_what_options_say_and_both_are_printed() {
     print(&["--deny=fly"]).expect(2).says(&["spawn", "compile"]);
     let all = print(&["--allow-net"]).expect_quiet_success();
     assert!(all.stdout.contains("allow-net = [\"*:*\"]"), "{all:#?}");
+}
+
+/// A file may be another than was meant, or come from somebody else.
+#[test]
+fn what_is_quoted_of_a_file_is_short_and_no_orders_for_a_terminal() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let file = directory.path().join("rights.toml");
+    let guest = Module::wat(&program("", ""));
+    let long = "x".repeat(100_000);
+    let orders = "\u{1b}[2J\u{202e}";
+    for (text, quotes) in [
+        (format!("max-fuel = 1 {long}"), "xxx"),
+        (format!("max-fuel = {long}"), "xxx"),
+        (format!("{long} = 1 2"), "1 2"),
+        (format!("max-fuel = 1 # {orders}"), "\\u{1b}[2J\\u{202e}"),
+        (format!("\"\\u001b[2J\\u202e{long}\" = 1"), "there is no \"\\u{1b}[2J\\u{202e}xxx"),
+        (format!("max-memory = '{long}'"), "give a number of bytes, or one with K, M or G"),
+        (format!("max-fuel = '{long}'"), "in `max-fuel`"),
+        (format!("max-mailbox = '1:{long}'"), "is not block, drop or kill"),
+        (format!("max-mailbox = '{long}'"), "is no number"),
+        (format!("deny = ['{long}']"), "there are spawn, "),
+        (format!("allow-net = ['{long}']"), "write [listen:|connect:]HOST:PORT"),
+        (format!("dir = ['{long}']"), "--dir HOST[::GUEST][:ro]"),
+        (format!("dir = [\"\\u001b[2J{long}::\"]"), "leave out the \"::\" to call it \"\\u{1b}[2J"),
+        (format!("listen = ['{long}']"), "it must be HOST:PORT"),
+        (format!("env = '{long}'"), "in `env`"),
+        (format!("env = {{ {long} = 3 }}"), "expected a string"),
+    ] {
+        fs::write(&file, &text).expect("it can be written");
+        let mut command = lunatic();
+        command.arg("run").arg("--config").arg(&file).arg(guest.path());
+        let output = run_command(command, b"").expect_refused(&[quotes]);
+        assert!(output.stderr.len() < 4200, "{} bytes: {quotes}", output.stderr.len());
+        let line = output.stderr.trim_end_matches('\n');
+        assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
+    }
 }
 
 /// A file may be a pipe (`--config <(…)`), which says what it has to say only once.

@@ -1,8 +1,8 @@
-//! Text of a guest's in what people read: names in messages, errors and logs.
+//! Text of others in what people read: guests' names, and words of files, in messages, errors and logs.
 //!
-//! A guest chooses its names: they may hold what a terminal takes for orders, line ends that look like
-//! messages of ours, or a hundred kilobytes. So a name is shown with such characters escaped, and cut
-//! off; a message is cut off where it is kept.
+//! Whoever chooses it may have it hold what a terminal takes for orders, line ends that look like messages
+//! of ours, or a hundred kilobytes. So a name is shown with such characters escaped, and cut off; a
+//! message is cut off where it is kept.
 
 /// Characters of a name that are shown. By feel: mangled names of generic functions are long.
 const NAME_CHARS_MAX: usize = 400;
@@ -13,7 +13,7 @@ pub const MESSAGE_BYTES_MAX: usize = 4096;
 /// What stands for the rest.
 const REST: char = '…';
 
-/// A name of a guest's, as it may be shown.
+/// A name, as it may be shown.
 #[must_use]
 pub fn shown(name: &str) -> String {
     let mut shown = String::with_capacity(name.len().min(NAME_CHARS_MAX));
@@ -22,13 +22,31 @@ pub fn shown(name: &str) -> String {
             shown.push(REST);
             break;
         }
-        if is_plain(character) {
-            shown.push(character);
-        } else {
-            shown.extend(character.escape_default());
-        }
+        show(character, &mut shown);
     }
     shown
+}
+
+/// A message as one line. What is quoted in it need not have been [`shown`].
+#[must_use]
+pub fn line(message: &str) -> String {
+    let mut line = String::with_capacity(message.len().min(MESSAGE_BYTES_MAX));
+    for character in message.chars() {
+        // What follows is cut off.
+        if line.len() > MESSAGE_BYTES_MAX {
+            break;
+        }
+        show(character, &mut line);
+    }
+    cut(line)
+}
+
+fn show(character: char, text: &mut String) {
+    if is_plain(character) {
+        text.push(character);
+    } else {
+        text.extend(character.escape_default());
+    }
 }
 
 /// Whether a terminal shows the character, and does nothing else: it is no control character, and
@@ -54,7 +72,7 @@ pub fn cut(mut message: String) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{MESSAGE_BYTES_MAX, NAME_CHARS_MAX, cut, shown};
+    use super::{MESSAGE_BYTES_MAX, NAME_CHARS_MAX, cut, line, shown};
 
     #[test]
     fn names_as_authors_write_them_stay_as_they_are() {
@@ -77,6 +95,14 @@ mod tests {
             let shown = shown(&name);
             prop_assert!(shown.chars().count() <= 10 * NAME_CHARS_MAX + 1);
             prop_assert!(!shown.chars().any(char::is_control));
+        }
+
+        #[test]
+        fn a_line_is_one_and_not_endless(message in ".{0,5000}", ends in "\\PC{0,20}\n\\PC{0,20}") {
+            let shown = line(&(message + &ends));
+            prop_assert!(shown.len() <= MESSAGE_BYTES_MAX);
+            prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert_eq!(line(&shown), shown);
         }
 
         #[test]
