@@ -362,7 +362,7 @@ fn fuel_that_is_used_up_ends_the_process_and_no_other() {
             );
             let output = run(&[workers], "", &body)
                 .expect(0)
-                .says(&["used up its fuel of 7 units"]);
+                .says(&["used up its fuel of 7 units (--max-fuel)"]);
             let numbers = output.numbers();
             assert!((7..=8).contains(&numbers[0]), "{output:#?}");
             assert_eq!(numbers[1..], [1, 0], "{output:#?}");
@@ -418,7 +418,7 @@ fn children_are_counted_while_they_live() {
          (call $try {spawn}) (call $try {spawn})"
     );
     let output = run(&["--max-children=2", "--workers=1"], "", &body).expect_quiet_success();
-    let full = "1\ncannot spawn a process: 2 children of this one live, the most there may be\n";
+    let full = "1\ncannot spawn a process: 2 children of this one live, the most there may be (--max-children)\n";
     assert_eq!(output.stdout, format!("0\n0\n{full}0\n{full}"));
 }
 
@@ -698,7 +698,9 @@ fn what_a_pipe_says_about_rights_holds() {
             all.args([command, "--config=/dev/stdin"]).arg(guest.path());
             run_command(all, rights)
         };
-        run(b"max-memory = 1").expect(3).says(&["the limit of this process is 1"]);
+        run(b"max-memory = 1")
+            .expect(3)
+            .says(&["the limit of this process is 1; raise it (--max-memory)"]);
         run(b"max-memory = 1000000").expect_quiet_success();
     }
 }

@@ -103,7 +103,7 @@ fn too_many_timers_at_once_end_the_process() {
     run_wat(&guest("", &body)).expect(134).says(&["send_after", "the most there can be"]);
     run_wat_with(&["--max-resources=1000"], &guest("", &body))
         .expect(134)
-        .says(&["send_after", "1000 resources, its limit"]);
+        .says(&["send_after", "1000 resources, its limit (--max-resources)"]);
 }
 
 #[test]

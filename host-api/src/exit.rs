@@ -11,6 +11,8 @@ use std::sync::Arc;
 use lunatic_engine::{Frame, TrapCode, describe};
 use lunatic_scheduler::Pid;
 
+use crate::config::STACK_BYTES_MAX;
+
 /// Why a process ended.
 #[derive(Debug, Clone)]
 pub enum ExitReason {
@@ -233,7 +235,11 @@ impl fmt::Display for ExitReason {
             }
             Self::OutOfMemory { of, limit } => match of {
                 Shortage::Mailbox => {
-                    write!(f, "ended because more than {limit} bytes of messages waited for it")
+                    write!(
+                        f,
+                        "ended because more than {limit} bytes of messages waited for it \
+                         (--max-mailbox-bytes)"
+                    )
                 }
                 Shortage::Host { of_all, held } => write!(
                     f,
@@ -263,13 +269,17 @@ impl fmt::Display for ExitReason {
                     }
                 ),
             },
-            Self::OutOfFuel { limit } => write!(f, "has used up its fuel of {limit} units"),
+            Self::OutOfFuel { limit } => {
+                write!(f, "has used up its fuel of {limit} units (--max-fuel)")
+            }
             Self::StackOverflow { limit, .. } => {
                 write!(f, "trapped: {}", describe(TrapCode::StackOverflow))?;
-                write!(f, ", the stack has {limit} bytes")
+                write!(f, ", the stack has {limit} bytes")?;
+                // The largest cannot be raised.
+                if *limit < STACK_BYTES_MAX as u64 { write!(f, " (--max-stack)") } else { Ok(()) }
             }
             Self::MessageLimit { limit } => {
-                write!(f, "ended because more than {limit} messages waited for it")
+                write!(f, "ended because more than {limit} messages waited for it (--max-mailbox)")
             }
             Self::HostBug { message } => {
                 write!(f, "was ended by a bug in lunatic, please report it: {message}")

@@ -55,7 +55,7 @@ pub enum RunError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     /// The process's instance could not be made.
-    #[error("cannot spawn a process: {0}")]
+    #[error("cannot spawn a process: {cause}{advice}", cause = .0, advice = advice(.0))]
     Instantiate(#[from] InstantiateError),
     /// Memories were to be guarded.
     #[error(
@@ -75,6 +75,19 @@ pub enum RunError {
     /// The module cannot be compiled for the process.
     #[error("cannot compile the module for the process: {0}")]
     Form(#[from] FormError),
+}
+
+/// How to raise the limit, which the engine does not know.
+fn advice(error: &InstantiateError) -> &'static str {
+    match error {
+        InstantiateError::MemoryLimit { .. } | InstantiateError::TableLimit { .. } => {
+            "; raise it (--max-memory)"
+        }
+        InstantiateError::TotalMemory { .. } => {
+            "; end some of them or raise the limit (--max-total-memory)"
+        }
+        InstantiateError::Block { .. } | InstantiateError::Memory(_) => "",
+    }
 }
 
 impl RunError {

@@ -17,13 +17,11 @@ pub struct Limits {
     pub slice: i64,
 }
 
-/// An instance could not be made.
+/// An instance could not be made. Whoever knows how a limit is set says how it is raised.
 #[derive(Debug, thiserror::Error)]
 pub enum InstantiateError {
     /// The module wants more memory than the process may have.
-    #[error(
-        "the module declares {wanted} bytes of memory, the limit of this process is {limit}; raise the limit"
-    )]
+    #[error("the module declares {wanted} bytes of memory, the limit of this process is {limit}")]
     MemoryLimit {
         /// Declared minimum.
         wanted: usize,
@@ -33,7 +31,7 @@ pub enum InstantiateError {
     /// The module's tables are larger than the process's memory may be.
     #[error(
         "the module's tables take {bytes} bytes from the start, the limit of this process is {limit}, \
-         as for its memory; raise the limit"
+         as for its memory"
     )]
     TableLimit {
         /// Size of the instance's block.
@@ -50,7 +48,7 @@ pub enum InstantiateError {
     /// All processes together have what they may have.
     #[error(
         "no room for a process with {wanted} bytes of memory: all processes together have {used}, and \
-         may have {limit} (--max-total-memory); end some of them or raise the limit"
+         may have {limit}"
     )]
     TotalMemory {
         /// Declared minimum, and a block of tables that is too large for the process's slot.

@@ -70,7 +70,8 @@ impl ChannelTable {
         let handles = self.handles.get_or_insert_default();
         if handles.by_handle.len() >= max {
             return Err(Fault::new(format!(
-                "the process holds {max} channel handles, its limit of resources; close some"
+                "the process holds {max} channel handles, its limit of resources (--max-resources); \
+                 close some"
             )));
         }
         let count = handles.counts.entry(channel.id()).or_default();

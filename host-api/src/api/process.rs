@@ -383,7 +383,10 @@ pub(super) fn admit(call: &mut Call<'_, '_>) -> Result<Option<Place>, String> {
     call.state.may(Right::Spawn).map_err(|denied| denied.to_string())?;
     let Some(max) = call.state.config.children_max else { return Ok(None) };
     let place = call.state.account.claim_place(max).ok_or_else(|| {
-        format!("cannot spawn a process: {max} children of this one live, the most there may be")
+        format!(
+            "cannot spawn a process: {max} children of this one live, the most there may be \
+             (--max-children)"
+        )
     })?;
     Ok(Some(place))
 }

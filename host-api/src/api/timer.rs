@@ -53,7 +53,8 @@ host_functions! {
         let max = call.state.config.resources_max;
         if !resources.has_room_for(1, max) {
             return Err(Fault::new(format!(
-                "the process holds {max} resources, its limit; one more timer needs others closed"
+                "the process holds {max} resources, its limit (--max-resources); one more timer needs \
+                 others closed"
             )));
         }
         let message = call.state.take_scratch()?;
