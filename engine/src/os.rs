@@ -164,8 +164,74 @@ pub(crate) fn remove_guard(range: Range<usize>) -> bool {
 }
 
 fn advise(range: Range<usize>, advice: libc::c_int) -> bool {
+    #[cfg(test)]
+    let range = match refusals::answer(range) {
+        Ok(range) => range,
+        Err(half) => {
+            // SAFETY: as below.
+            unsafe { libc::madvise(half.start as *mut libc::c_void, half.len(), advice) };
+            return false;
+        }
+    };
     // SAFETY: the range lies in a private anonymous mapping of ours, whose pages the callers own.
     unsafe { libc::madvise(range.start as *mut libc::c_void, range.len(), advice) == 0 }
+}
+
+/// For tests: the system refuses to mark pages or to lift marks, as it hardly ever does.
+#[cfg(test)]
+pub(crate) mod refusals {
+    use std::cell::Cell;
+    use std::ops::Range;
+
+    use super::OS_PAGE_BYTES;
+
+    thread_local! {
+        /// Requests before the one that is refused; counted while they may be.
+        static BEFORE: Cell<usize> = const { Cell::new(usize::MAX) };
+        static COUNTED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Has one request of this thread refused, behind so many others.
+    pub(crate) fn refuse(before: usize) {
+        BEFORE.set(before);
+    }
+
+    /// Whether it has been refused.
+    pub(crate) fn was_refused() -> bool {
+        BEFORE.get() == usize::MAX
+    }
+
+    /// Only requests made meanwhile are refused: a fault that is not resolved is the end.
+    pub(crate) fn meanwhile<T>(ask: impl FnOnce() -> T) -> T {
+        COUNTED.set(true);
+        let answer = ask();
+        COUNTED.set(false);
+        answer
+    }
+
+    /// None is refused meanwhile.
+    pub(crate) fn never<T>(ask: impl FnOnce() -> T) -> T {
+        let counted = COUNTED.replace(false);
+        let answer = ask();
+        COUNTED.set(counted);
+        answer
+    }
+
+    /// The range to be marked, or the half of it that is before the request fails.
+    pub(super) fn answer(range: Range<usize>) -> Result<Range<usize>, Range<usize>> {
+        if !COUNTED.get() || BEFORE.get() == usize::MAX {
+            return Ok(range);
+        }
+        match BEFORE.get().checked_sub(1) {
+            Some(before) => BEFORE.set(before),
+            None => {
+                BEFORE.set(usize::MAX);
+                let half = range.len() / 2 / OS_PAGE_BYTES * OS_PAGE_BYTES;
+                return Err(range.start..range.start + half);
+            }
+        }
+        Ok(range)
+    }
 }
 
 /// `struct pm_scan_arg` of linux/fs.h.

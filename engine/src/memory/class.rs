@@ -145,9 +145,11 @@ impl Class {
         if fence == 0 || old == Some(new) {
             return true;
         }
-        let (end, fenced) = (span.base + new, span.base + new + fence);
-        os::install_guard(end..fenced)
-            && old.is_none_or(|old| os::remove_guard(span.base + old..end))
+        let end = span.base + new;
+        match old {
+            Some(old) => pages::move_fence(span.base + old..end, fence),
+            None => os::install_guard(end..end + fence),
+        }
     }
 
     /// Takes a slot back, `used` bytes of which its tenant could touch.
@@ -155,9 +157,10 @@ impl Class {
         if self.books.is_null() {
             let span = self.span(index);
             clean(span.base..span.base + used);
-            if fence_bytes() > 0 {
-                // All of it: the memory may have shed its end, and the fence did not move with it.
-                os::remove_guard(span.whole());
+            // All of it: the memory may have shed its end, and the fence did not move with it.
+            if fence_bytes() > 0 && !os::remove_guard(span.whole()) {
+                // The next tenant would find the fence in its memory: nobody may have the slot.
+                return;
             }
         }
         self.free.put(index);
@@ -170,12 +173,15 @@ impl Class {
             let (first, last) = (self.span(run[0]), self.span(run[run.len() - 1]));
             let range = first.base..last.base + last.bytes;
             os::discard(range.clone());
-            if os::guards_pages() {
-                os::remove_guard(range);
+            if !os::guards_pages() || os::remove_guard(range) {
+                run.iter().filter_map(|&index| self.book_of(index)).for_each(Book::forget);
+                self.free.put_cold(run);
+                continue;
             }
-            run.iter().filter_map(|&index| self.book_of(index)).for_each(Book::forget);
+            // Some marks may be there yet: they are empty, and not as if nobody had had them.
+            run.iter().filter_map(|&index| self.book_of(index)).for_each(Book::doubt);
+            run.iter().for_each(|&index| self.free.put(index));
         }
-        self.free.put_cold(&unneeded);
         unneeded.len() * self.stride
     }
 }

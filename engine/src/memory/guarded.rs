@@ -262,9 +262,8 @@ impl Guarded {
                 self.free.put(index);
             }
         }
-        if !unneeded.is_empty() {
-            self.is_used_up.store(false, Ordering::Relaxed);
-        }
+        // Whatever was missing may be there again, though nobody has ended whose slot says so.
+        self.is_used_up.store(false, Ordering::Relaxed);
         unneeded.len() * BOOKED_BYTES_MAX
     }
 

@@ -282,16 +282,28 @@ impl MemoryPool {
         }
         let larger = self.allocate(new, None)?;
         let (book, span) = self.class(slot).book(slot.index);
-        match book {
+        let copied = match book {
             // SAFETY: the larger slot is ours and not the smaller one.
             Some(book) => unsafe { book.copy(span, larger.base()) },
-            None => os::for_each_present(slot.start()..slot.start() + old, |present| {
-                let to = larger.base().wrapping_add(present.start - slot.start());
-                // SAFETY: both slots are ours, at least `old` bytes long and disjoint.
-                unsafe {
-                    std::ptr::copy_nonoverlapping(present.start as *const u8, to, present.len());
-                }
-            }),
+            None => {
+                os::for_each_present(slot.start()..slot.start() + old, |present| {
+                    let to = larger.base().wrapping_add(present.start - slot.start());
+                    // SAFETY: both slots are ours, at least `old` bytes long and disjoint.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(
+                            present.start as *const u8,
+                            to,
+                            present.len(),
+                        );
+                    }
+                });
+                true
+            }
+        };
+        if !copied {
+            self.release(larger, new);
+            let reason = "the memory of the system is in use";
+            return Err(MemoryError { bytes: new, reason, is_for_guarded: false });
         }
         let smaller = std::mem::replace(slot, larger);
         self.release(smaller, old);

@@ -44,8 +44,8 @@ const KEPT_PAGES_MAX: u32 = 64;
 /// faults, so a tenth of a microsecond a tenant.
 const TENANTS_MAX: u8 = 100;
 const FEW_PAGES: u32 = 4;
-/// In place of the number of tenants: pages are open that are not booked, so the slot must begin
-/// anew.
+/// In place of the number of tenants: pages are open that are not booked, or marked that should not be.
+/// So the slot must begin anew.
 const UNSURE: u8 = u8::MAX;
 
 /// Faults of one tenant before its slot is opened: one that touches many new pages should not pay
@@ -92,6 +92,17 @@ impl Open {
     }
 }
 
+/// What is known of a slot that is to become a new memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// It is TRACKED.
+    Tracked,
+    /// Nothing is there, and nothing is marked.
+    Empty,
+    /// Nothing, as the system has refused. Nobody may have the slot like that.
+    Nothing,
+}
+
 /// A slot's addresses.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
@@ -119,8 +130,8 @@ impl Span {
 
 impl Book {
     /// Owner: makes the slot a memory with this data at its start, of which the tenant may touch what
-    /// is `open`. `used`: it has had a tenant. False: pages could not be closed, the slot must not be
-    /// used.
+    /// is `open`. `used`: it has had a tenant. False: pages could not be closed or opened, the slot must
+    /// not be used. Whoever takes it next may try again, as a slot that was used.
     pub(super) fn prepare(
         &self,
         span: Span,
@@ -128,13 +139,16 @@ impl Book {
         data: Option<&InitialData>,
         open: Open,
     ) -> bool {
-        let tracked = if self.state.load(Ordering::Relaxed) == TRACKED {
-            !self.is_stale() || self.vacate(span)
-        } else {
-            used && self.track(span, open.pages)
+        let known = match self.state.load(Ordering::Relaxed) {
+            TRACKED if !self.is_stale() => Known::Tracked,
+            TRACKED => self.vacate(span),
+            _ if used => self.track(span, open.pages),
+            _ => Known::Empty,
         };
-        if !tracked {
-            return self.prepare_untouched(span, data, open);
+        match known {
+            Known::Tracked => {}
+            Known::Empty => return self.prepare_untouched(span, data, open),
+            Known::Nothing => return false,
         }
         self.set_open(span, open.pages);
         if !self.close_kept(span, open.pages) {
@@ -158,20 +172,23 @@ impl Book {
     }
 
     /// Owner: the memory has grown from `before` pages of the slot to what is `open` now. False: it has
-    /// not.
+    /// not, and no access reaches more of it than before.
     pub(super) fn extend(&self, span: Span, before: usize, open: Open) -> bool {
         if open.pages <= before {
             return true;
         }
         let state = self.state.load(Ordering::Relaxed);
         // TRACKED: what is behind is marked, and the marks before it are lifted when they are touched.
-        let closed = state == TRACKED
-            || (open.fence == 0 || os::install_guard(span.range(open.closed())))
-                && os::remove_guard(span.range(before..open.pages));
-        if closed && state != UNTOUCHED {
+        let extended = state == TRACKED
+            || if open.fence > 0 {
+                move_fence(span.range(before..open.pages), open.fence * OS_PAGE_BYTES)
+            } else {
+                lift_all_or_none(span.range(before..open.pages))
+            };
+        if extended && state != UNTOUCHED {
             self.set_open(span, open.pages);
         }
-        closed
+        extended
     }
 
     /// TRACKED: the last tenant had a larger memory than the next one.
@@ -204,13 +221,24 @@ impl Book {
         tenants == UNSURE || kept.sum::<u32>() > FEW_PAGES
     }
 
-    /// Gives all pages back and lifts all marks. False: the slot is not TRACKED any more.
-    fn vacate(&self, span: Span) -> bool {
+    /// Gives all pages back and lifts all marks.
+    fn vacate(&self, span: Span) -> Known {
         os::discard(span.whole());
-        // Fails where there are no marks to be lifted.
-        let _ = os::remove_guard(span.whole());
+        // Where the system has no marks there are none to be lifted.
+        if os::guards_pages() && !os::remove_guard(span.whole()) {
+            self.doubt();
+            return Known::Nothing;
+        }
         self.forget();
-        false
+        Known::Empty
+    }
+
+    /// Owner: some marks may have been lifted, and others not. Whoever takes the slot next finds out:
+    /// TRACKED, it is vacated; OPEN or UNTOUCHED, all that is not there is marked again.
+    pub(super) fn doubt(&self) {
+        if self.state.load(Ordering::Relaxed) != UNTOUCHED {
+            self.tenants.store(UNSURE, Ordering::Relaxed);
+        }
     }
 
     /// What is there is known: overwrite it.
@@ -232,7 +260,7 @@ impl Book {
             return false;
         }
         let Some(data) = data else { return true };
-        let leaves_out = self.leave_out(span, data);
+        let Some(leaves_out) = self.leave_out(span, data) else { return false };
         if leaves_out {
             self.set_open(span, open.pages);
             self.begin_tenancy(Some(data));
@@ -246,8 +274,9 @@ impl Book {
         true
     }
 
-    /// Marks pages of data that few tenants want. False: there are none.
-    fn leave_out(&self, span: Span, data: &InitialData) -> bool {
+    /// Marks pages of data that few tenants want. False: there are none. `None`: some are marked that
+    /// should not be.
+    fn leave_out(&self, span: Span, data: &InitialData) -> Option<bool> {
         let left_out = |page: usize| data.has(page) && !data.is_wanted(page);
         let mut some = false;
         for run in runs(data.pages_end(), left_out).filter(|_| os::guards_pages()) {
@@ -258,12 +287,13 @@ impl Book {
             if os::install_guard(span.range(run.clone())) {
                 run.for_each(|page| self.set(page));
                 some = true;
-            } else {
+            } else if !os::remove_guard(span.range(run)) {
                 // What cannot be marked is copied, too, and nothing of it may stay marked.
-                os::remove_guard(span.range(run));
+                self.clear();
+                return None;
             }
         }
-        some
+        Some(some)
     }
 
     fn begin_tenancy(&self, data: Option<&InitialData>) {
@@ -273,8 +303,8 @@ impl Book {
     }
 
     /// UNTOUCHED (by this book) or OPEN to TRACKED: finds out what is there and marks the rest.
-    /// False: the slot is UNTOUCHED now.
-    fn track(&self, span: Span, open: usize) -> bool {
+    /// It may be too much to keep: then the slot is empty and UNTOUCHED.
+    fn track(&self, span: Span, open: usize) -> Known {
         // Until it is known: so that `forget` has something to forget.
         self.state.store(OPEN, Ordering::Relaxed);
         self.clear();
@@ -293,11 +323,11 @@ impl Book {
                 .flatten()
                 .for_each(|page| clean_page(span, page, None));
             self.forget();
-            return false;
+            return Known::Empty;
         }
         if kept <= KEPT_PAGES_MAX && absent.all(|pages| os::install_guard(span.range(pages))) {
             self.state.store(TRACKED, Ordering::Relaxed);
-            return true;
+            return Known::Tracked;
         }
         self.vacate(span)
     }
@@ -313,20 +343,19 @@ impl Book {
         self.tenants.store(0, Ordering::Relaxed);
     }
 
-    /// Owner: copies everything that may not be zero into another memory.
+    /// Owner: copies everything that may not be zero into another memory. False: something is missing.
     ///
     /// # Safety
     /// `to` is writable, at least as long as this slot, and nobody else's.
-    pub(super) unsafe fn copy(&self, span: Span, to: *mut u8) {
+    pub(super) unsafe fn copy(&self, span: Span, to: *mut u8) -> bool {
         let data = self.data.load(Ordering::Relaxed);
         // SAFETY: the tenant's image outlives its memory.
         let data = unsafe { data.as_ref() };
         let tracked = self.state.load(Ordering::Relaxed) == TRACKED;
         for page in data.into_iter().flat_map(InitialData::pages) {
-            if self.holds(page) != tracked {
-                // Left out so far: touched, it is placed.
-                // SAFETY: the slot is readable.
-                unsafe { span.memory().wrapping_add(page * OS_PAGE_BYTES).read_volatile() };
+            // Left out so far: it is placed as if it were touched, but a touch cannot fail.
+            if self.holds(page) != tracked && !self.resolve(span, page) {
+                return false;
             }
         }
         os::for_each_present(span.whole(), |present| {
@@ -335,9 +364,10 @@ impl Book {
             // SAFETY: the slot's pages are readable; the caller answers for `to`.
             unsafe { ptr::copy_nonoverlapping(present.start as *const u8, to, present.len()) };
         });
+        true
     }
 
-    /// The handler: the owner touched this page. True: it can go on.
+    /// The handler, or the owner itself: the owner touched this page. True: it can go on.
     fn resolve(&self, span: Span, page: usize) -> bool {
         if page >= self.open(span) {
             return false;
@@ -409,6 +439,35 @@ impl Book {
     fn clear(&self) {
         self.pages.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
+}
+
+/// Moves the fence of so many bytes that lies at the beginning of a range to behind its end. False: it
+/// could not be moved, and is where it was.
+///
+/// The old one is lifted last, and alone: a page's mark is lifted or it is not. What is lifted or marked
+/// before that no access reaches; what stays there of it, a later move over it lifts.
+pub(super) fn move_fence(over: Range<usize>, fence: usize) -> bool {
+    debug_assert!(
+        fence == OS_PAGE_BYTES && over.len() > fence,
+        "memories grow by more than a page"
+    );
+    let lifted = over.start..over.start + fence;
+    os::install_guard(over.end..over.end + fence)
+        && os::remove_guard(lifted.end..over.end)
+        && os::remove_guard(lifted)
+}
+
+/// Lifts the marks of a range, which are all there. False: they are still.
+///
+/// That marking again what was lifted a moment ago fails as well does not happen: it needs no memory, as
+/// the tables for the marks are there. If it did, the tenant could read zeroes behind its memory's end,
+/// where it should trap, in a slot that nobody else has; the next tenant's marks are made anew.
+fn lift_all_or_none(range: Range<usize>) -> bool {
+    if os::remove_guard(range.clone()) {
+        return true;
+    }
+    let _ = os::install_guard(range);
+    false
 }
 
 /// Makes a page of a used slot what it is at the start.
@@ -509,7 +568,12 @@ pub(crate) fn resolve_fault(address: usize) -> bool {
         let book = place.books.load(Ordering::Relaxed).wrapping_add(slot);
         // SAFETY: the region lists a book for each of its slots; the one who touched the slot owns
         // it, so its class is alive.
-        return unsafe { (*book).resolve(span, (address - span.base) / OS_PAGE_BYTES) };
+        let resolve = || unsafe { (*book).resolve(span, (address - span.base) / OS_PAGE_BYTES) };
+        // What the system refuses here is the end of whoever touched, which no test outlives.
+        #[cfg(test)]
+        return os::refusals::never(resolve);
+        #[cfg(not(test))]
+        return resolve();
     }
     false
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::forms::MemoryForm;
-use crate::os::OS_PAGE_BYTES;
+use crate::os::{self, OS_PAGE_BYTES, refusals};
 use crate::signals;
 
 #[allow(clippy::mut_from_ref, reason = "the slot is an address that only this test uses")]
@@ -213,4 +213,92 @@ fn more_than_four_gib_is_refused() {
         let error = result.expect_err("too large").to_string();
         assert!(error.contains("4 GiB"), "{error}");
     }
+}
+
+/// Whichever of its requests the system refuses, once and half done: who gets a memory has a new one, and
+/// who does not get more has what it had; nobody touches anything behind its end.
+#[test]
+fn what_the_system_refuses_leaves_memories_new_and_closed() {
+    // It is asked once, and must not be told that there are no marks.
+    let _ = os::guards_pages();
+    for kind in KINDS {
+        for (len, tenants, touched) in [
+            (PAGE_BYTES, 8, 12),
+            (16 * PAGE_BYTES, 8, 200),
+            (40 * PAGE_BYTES, 8, 30),
+            // Enough for a slot that begins anew. They do not grow.
+            (PAGE_BYTES, 110, 6),
+        ] {
+            for before in 0.. {
+                refusals::refuse(before);
+                tenants_who_are_refused(kind, len, tenants, touched);
+                if !refusals::was_refused() {
+                    eprintln!("{kind:?}, {len} bytes: {before} requests");
+                    break;
+                }
+            }
+            refusals::refuse(usize::MAX);
+        }
+    }
+}
+
+fn tenants_who_are_refused(kind: MemoryForm, len: usize, tenants: usize, touched: usize) {
+    let pool = pool();
+    let data = data();
+    let mut refused = 0;
+    // Closer to the end than `assert_closed` looks: what was half lifted, or half marked.
+    let assert_closed = |slot: &MemorySlot, len: usize| {
+        let pages = if slot.is_guarded() { 64 } else { fence_bytes() / OS_PAGE_BYTES };
+        for page in 0..pages {
+            let at = slot.start() + len + page * OS_PAGE_BYTES;
+            assert!(!is_readable(at), "page {page} behind a memory of {len:#x}");
+        }
+    };
+    for tenant in 0..tenants {
+        let with_data = tenant % 3 != 0;
+        let data = with_data.then_some(&data);
+        let slot = refusals::meanwhile(|| match kind {
+            MemoryForm::Dense => pool.allocate(len, data),
+            MemoryForm::Guarded => pool.allocate_guarded(len, data),
+        });
+        let Ok(mut slot) = slot else {
+            refused += 1;
+            // Nobody asks again for a guarded one before this.
+            pool.trim();
+            continue;
+        };
+        assert_closed(&slot, len);
+        let pages = len / OS_PAGE_BYTES;
+        // Always the same ones, until a slot has begun anew: then those that were marked all the time.
+        let (touched, shift) = if tenant < 102 { (touched, 0) } else { (pages, 1) };
+        for page in (0..touched.min(pages)).map(|step| (step * 7 + shift) % pages) {
+            let at = page * OS_PAGE_BYTES + 9;
+            let byte = &mut bytes(&slot, len)[at];
+            let new = if with_data && (1..=5).contains(&page) { page as u8 } else { 0 };
+            assert_eq!(*byte, new, "tenant {tenant}, {at}");
+            *byte = 0xff;
+        }
+        let mut now = len;
+        for more in [1, 3].into_iter().filter(|_| tenants < 100 && tenant % 2 == 0) {
+            let larger = now + more * PAGE_BYTES;
+            if refusals::meanwhile(|| pool.grow(&mut slot, now, larger)).is_ok() {
+                assert!(bytes(&slot, larger)[now..].iter().all(|&byte| byte == 0), "{tenant}");
+                bytes(&slot, larger)[now..].fill(0xdd);
+                now = larger;
+            } else {
+                refused += 1;
+            }
+            assert_closed(&slot, now);
+        }
+        refusals::meanwhile(|| pool.release(slot, now));
+        if tenant % 5 == 4 && tenants < 100 {
+            // Twice: what nobody needed between the two.
+            refusals::meanwhile(|| (pool.trim(), pool.trim()));
+        }
+    }
+    assert!(refused <= 1, "one refusal, and {refused} were told");
+    let slot = new_memory(&pool, kind, len, Some(&data));
+    assert_eq!(bytes(&slot, len), expected(len, true));
+    assert_closed(&slot, len);
+    pool.release(slot, len);
 }
