@@ -4,10 +4,11 @@
 mod support;
 
 use lunatic_scheduler::{
-    End, Process,
+    End, Pid, Process,
     channel::{Channel, TryReceive, TrySend, Wait, Waiting, Wake},
 };
 use std::{
+    cell::RefCell,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
@@ -268,4 +269,55 @@ fn a_waker_may_be_anything() {
     channel.unregister(&Nobody, &mut waiting);
     channel.unregister(&Nobody, &mut waiting);
     assert_eq!(channel.try_receive(&Nobody), Ok(1));
+}
+
+/// Notes whom it wakes.
+#[derive(Default)]
+struct Noting(RefCell<Vec<Pid>>);
+
+impl Wake for Noting {
+    fn wake(&self, pid: Pid) -> bool {
+        self.0.borrow_mut().push(pid);
+        true
+    }
+}
+
+#[test]
+fn who_closes_a_channel_wakes_some_and_each_of_those_one_more() {
+    const WAITERS: u64 = 100_000;
+    /// More than that in one go would be work that others have to wait for.
+    const ONE_GO: usize = 1_000;
+    let channel: Channel<u64> = Channel::new(1);
+    let noting = Noting::default();
+    assert_eq!(channel.try_send(&noting, 0), Ok(()));
+    let enter = |n| {
+        let mut waiting = Waiting::default();
+        let pid = Pid::from_u64(n);
+        let full = channel.send_or_register(&noting, pid, Wait::Limited, &mut waiting, n);
+        assert_eq!(full, Err(TrySend::Full(n)));
+        waiting
+    };
+    let mut waiting: Vec<Waiting> = (0..WAITERS).map(enter).collect();
+    channel.close(&noting);
+    let mut woken = 0;
+    let in_one_go = noting.0.borrow().len();
+    assert!((1..=ONE_GO).contains(&in_one_go), "{in_one_go}");
+    while woken < noting.0.borrow().len() {
+        let before = noting.0.borrow().len();
+        let pid = noting.0.borrow()[woken];
+        let waiting = &mut waiting[pid.as_u64() as usize];
+        // Each third has had enough, or ends.
+        if woken % 3 == 0 {
+            channel.unregister(&noting, waiting);
+        } else {
+            let told = channel.send_or_register(&noting, pid, Wait::Limited, waiting, 7);
+            assert_eq!(told, Err(TrySend::Closed(7)));
+        }
+        assert!(noting.0.borrow().len() - before <= 1, "each wakes one more");
+        woken += 1;
+    }
+    let mut pids = noting.0.into_inner();
+    pids.sort_unstable_by_key(|pid| pid.as_u64());
+    pids.dedup();
+    assert_eq!(pids.len() as u64, WAITERS, "all were woken");
 }

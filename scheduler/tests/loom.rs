@@ -478,6 +478,43 @@ fn channel_all_blocked_receivers_learn_that_it_is_closed() {
     });
 }
 
+/// Here whoever closes a channel wakes one of those who wait; the other depends on that one.
+#[test]
+fn channel_all_who_wait_when_it_closes_are_woken_one_by_the_other() {
+    for gives_up in [false, true] {
+        model(move || {
+            let bells = Bells::new();
+            let channel: Channel<u32> = Channel::new(0);
+            channel.add_holder();
+            let (mut a, mut b) = (Waiting::default(), Waiting::default());
+            let (first, second) = (Pid::from_u64(0), Pid::from_u64(1));
+            let limited = Wait::Limited;
+            assert!(channel.receive_or_register(&*bells, first, limited, &mut a).is_err());
+            assert!(channel.receive_or_register(&*bells, second, limited, &mut b).is_err());
+            let (other, their_bells) = (channel.clone(), bells.clone());
+            let closer = thread::spawn(move || other.close(&*their_bells));
+            // Before it is woken, or after: it may have a timer.
+            if gives_up {
+                channel.unregister(&*bells, &mut a);
+            } else {
+                let again = channel.receive_or_register(&*bells, first, limited, &mut a);
+                assert!(again.is_err());
+            }
+            closer.join().unwrap();
+            if bells.rings(second) == 0 {
+                // Then the first one has the ring that the second depends on.
+                assert_eq!(bells.rings(first), 1);
+                assert!(!gives_up, "who gives up passes it on");
+                let told = channel.receive_or_register(&*bells, first, limited, &mut a);
+                assert_eq!(told, Err(TryReceive::Closed));
+            }
+            assert_eq!(bells.rings(second), 1);
+            let told = channel.receive_or_register(&*bells, second, limited, &mut b);
+            assert_eq!(told, Err(TryReceive::Closed));
+        });
+    }
+}
+
 #[test]
 fn channel_a_waiter_that_gives_up_passes_the_message_on() {
     model(|| {

@@ -2,7 +2,7 @@
 //!
 //! Parties: whoever holds the channel's lock. Protocol: a place is entered once and left once,
 //! either by being chosen or by withdrawal; a ticket for a place that has been left withdraws
-//! nothing. Every operation but `choose_all` costs the same whatever the length.
+//! nothing. Every operation costs the same whatever the length.
 
 use crate::pid::Pid;
 
@@ -118,13 +118,9 @@ impl Book {
         }
     }
 
-    /// Takes everybody out.
-    pub(super) fn choose_all(&mut self) -> Vec<Pid> {
-        let mut all = Vec::new();
-        for side in [Side::Receivers, Side::Senders] {
-            all.extend(std::iter::from_fn(|| self.choose(side)));
-        }
-        all
+    /// Takes one out, whatever it waits for.
+    pub(super) fn choose_any(&mut self) -> Option<Pid> {
+        self.choose(Side::Receivers).or_else(|| self.choose(Side::Senders))
     }
 
     fn remove(&mut self, side: Side, index: u32) -> Pid {

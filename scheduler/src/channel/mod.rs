@@ -29,6 +29,11 @@
 //! something is left in it, which may take long to drop. (A channel whose own queue holds the last
 //! message that carries it is not found out: that transit counts.)
 //!
+//! Those who wait when it closes may be a million. Whoever closes it wakes some; the others stay in the
+//! book, and each who learns that it is closed, or who was woken and gives up, wakes one more. So all
+//! are woken if each does what the protocol of a receiver says, and nobody wakes many. Nobody enters
+//! the book of a closed channel.
+//!
 //! A `Wait::Forever` must mean it: only the channel or death may end such a wait.
 
 mod book;
@@ -40,6 +45,9 @@ use crate::{
 };
 use book::{Book, Side, Ticket};
 use queue::Queue;
+
+/// Those who are woken by whoever closes a channel. By feel: some microseconds.
+pub(crate) const TOLD_IN_ONE_GO: usize = if cfg!(loom) { 1 } else { 256 };
 
 /// Who can wake processes: a [`Worker`](crate::Worker) or a [`Handle`](crate::Handle).
 pub trait Wake {
@@ -115,7 +123,8 @@ impl<M> std::fmt::Debug for Channel<M> {
 enum Chosen {
     Nobody,
     One(Side),
-    Everybody(Vec<Pid>),
+    /// Some of those who wait: it is closed.
+    Some,
 }
 
 impl<M> Channel<M> {
@@ -137,16 +146,26 @@ impl<M> Channel<M> {
 
     /// Sends without waiting. For a process that does not stand in the book.
     pub fn try_send(&self, waker: &impl Wake, message: M) -> Result<(), TrySend<M>> {
-        self.0.push(message)?;
-        self.0.wake_for(Side::Receivers, waker);
+        match self.0.push(message) {
+            Ok(()) => self.0.wake_for(Side::Receivers, waker),
+            Err(TrySend::Full(message)) => return Err(TrySend::Full(message)),
+            Err(closed) => {
+                self.0.tell(1, waker);
+                return Err(closed);
+            }
+        }
         Ok(())
     }
 
     /// Receives without waiting. For a process that does not stand in the book.
     pub fn try_receive(&self, waker: &impl Wake) -> Result<M, TryReceive> {
-        let message = self.0.pop()?;
-        self.0.wake_for(Side::Senders, waker);
-        Ok(message)
+        let result = self.0.pop();
+        match result {
+            Ok(_) => self.0.wake_for(Side::Senders, waker),
+            Err(TryReceive::Empty) => {}
+            Err(TryReceive::Closed) => self.0.tell(1, waker),
+        }
+        result
     }
 
     /// Sends, or enters the book: `Full` means park, and call again when woken.
@@ -170,7 +189,7 @@ impl<M> Channel<M> {
             fence(Ordering::SeqCst);
             result = inner.push(message);
             match result {
-                Err(TrySend::Full(_)) => chosen = inner.settle(&mut book),
+                Err(TrySend::Full(_)) => chosen = inner.settle(&book),
                 _ => inner.withdraw(&mut book, waiting),
             }
         }
@@ -179,6 +198,7 @@ impl<M> Channel<M> {
         if result.is_ok() {
             inner.wake_for(Side::Receivers, waker);
         }
+        inner.pass_on(waker);
         result
     }
 
@@ -202,7 +222,7 @@ impl<M> Channel<M> {
             fence(Ordering::SeqCst);
             result = inner.pop();
             match result {
-                Err(TryReceive::Empty) => chosen = inner.settle(&mut book),
+                Err(TryReceive::Empty) => chosen = inner.settle(&book),
                 _ => inner.withdraw(&mut book, waiting),
             }
         }
@@ -211,6 +231,7 @@ impl<M> Channel<M> {
         if result.is_ok() {
             inner.wake_for(Side::Senders, waker);
         }
+        inner.pass_on(waker);
         result
     }
 
@@ -227,6 +248,7 @@ impl<M> Channel<M> {
         if more {
             inner.wake_for(side, waker);
         }
+        inner.pass_on(waker);
     }
 
     /// One more process has the channel.
@@ -259,7 +281,7 @@ impl<M> Channel<M> {
         let count = count(&mut book);
         *count = count.checked_sub(1).expect("a reference to a channel is given back once");
         let abandoned = book.holders == 0 && book.transit == 0;
-        let chosen = inner.settle(&mut book);
+        let chosen = inner.settle(&book);
         drop(book);
         inner.wake(chosen, waker);
         abandoned && !inner.queue.is_empty()
@@ -269,13 +291,11 @@ impl<M> Channel<M> {
     /// better than the book who could still use it.
     pub fn close(&self, waker: &impl Wake) {
         let inner = &*self.0;
-        let mut book = inner.book.lock();
+        let book = inner.book.lock();
         // Only written under this lock; `Release` as in `settle`.
         inner.closed.store(true, Ordering::Release);
-        let pids = book.choose_all();
-        inner.mirror(&book);
         drop(book);
-        inner.wake(Chosen::Everybody(pids), waker);
+        inner.wake(Chosen::Some, waker);
     }
 
     /// Whether it is closed: what is still in it can be received, nothing can be sent.
@@ -400,24 +420,52 @@ impl<M> Inner<M> {
     fn wake(&self, chosen: Chosen, waker: &impl Wake) {
         match chosen {
             Chosen::Nobody => {}
-            Chosen::Everybody(pids) => pids.into_iter().for_each(|pid| {
-                waker.wake(pid);
-            }),
-            Chosen::One(side) => loop {
-                let mut book = self.book.lock();
-                let Some(pid) = book.choose(side) else { return };
-                self.mirror(&book);
-                drop(book);
-                if waker.wake(pid) {
-                    return;
-                }
-            },
+            Chosen::Some => self.tell(TOLD_IN_ONE_GO, waker),
+            Chosen::One(side) => drop(self.wake_one(waker, |book| book.choose(side))),
+        }
+    }
+
+    /// Takes one out of the book and wakes it; one that no longer exists is not counted. Whether there
+    /// was one.
+    fn wake_one(
+        &self,
+        waker: &impl Wake,
+        mut choose: impl FnMut(&mut Book) -> Option<Pid>,
+    ) -> bool {
+        loop {
+            let mut book = self.book.lock();
+            let Some(pid) = choose(&mut book) else { return false };
+            self.mirror(&book);
+            drop(book);
+            if waker.wake(pid) {
+                return true;
+            }
+        }
+    }
+
+    /// Who was woken because it is closed, or could have been, sees to it that one more is.
+    fn pass_on(&self, waker: &impl Wake) {
+        if self.closed.load(Ordering::Acquire) {
+            self.tell(1, waker);
+        }
+    }
+
+    /// It is closed: wakes so many of those who wait.
+    fn tell(&self, count: usize, waker: &impl Wake) {
+        for _ in 0..count {
+            // Relaxed: who has seen that it is closed, or has closed it, sees all who entered before, and
+            // none enters after; so it is zero only if all were woken.
+            let waiting = self.waiting_receivers.load(Ordering::Relaxed)
+                + self.waiting_senders.load(Ordering::Relaxed);
+            if waiting == 0 || !self.wake_one(waker, Book::choose_any) {
+                return;
+            }
         }
     }
 
     /// After any change of the book: closes the channel if nobody can ever use it, and says whom to
     /// tell.
-    fn settle(&self, book: &mut Book) -> Chosen {
+    fn settle(&self, book: &Book) -> Chosen {
         let stuck = book.transit == 0
             && (book.holders == 0
                 || book.all_blocked(Side::Receivers) && self.queue.is_empty()
@@ -426,8 +474,6 @@ impl<M> Inner<M> {
             return Chosen::Nobody; // Relaxed: only written under this lock
         }
         self.closed.store(true, Ordering::Release);
-        let pids = book.choose_all();
-        self.mirror(book);
-        Chosen::Everybody(pids)
+        Chosen::Some
     }
 }
