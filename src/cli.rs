@@ -1,5 +1,6 @@
 //! What can be said on the command line, as it was said.
 
+use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -161,7 +162,7 @@ pub(crate) struct RunArguments {
     pub(crate) module: PathBuf,
 
     /// Arguments for the program; those that look like options go behind `--`
-    pub(crate) args: Vec<String>,
+    pub(crate) args: Vec<OsString>,
 
     /// Worker threads that run processes [default: the cores this process may use]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]

@@ -7,9 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use lunatic_engine::text::shown;
 use lunatic_host_api::{Limit, NetworkRule, NetworkRules, Overflow, ProcessConfig, Right};
@@ -49,8 +52,8 @@ pub(crate) struct Rights {
     allow_net: Vec<NetworkRule>,
 
     /// An environment variable for the program; may be given several times
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    env: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE", value_parser = OsStringValueParser::new().try_map(key_value))]
+    env: Vec<(Vec<u8>, Vec<u8>)>,
 
     /// Give the program all of this process's environment variables
     #[arg(long)]
@@ -315,13 +318,10 @@ impl Rights {
         Ok(())
     }
 
-    fn variables(&self) -> Vec<(String, String)> {
+    fn variables(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut variables = Vec::new();
         if self.env_inherit {
-            // Names and values that are not UTF-8 cannot be given to a guest.
-            let all = env::vars_os()
-                .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-            variables.extend(all);
+            variables.extend(env::vars_os().map(|(key, value)| (key.into_vec(), value.into_vec())));
         }
         for (key, value) in &self.env {
             variables.retain(|(known, _)| known != key);
@@ -352,7 +352,7 @@ impl Rights {
             max_mailbox_bytes: some(Limit::MailboxBytes).map(Amount::Bytes),
             max_message: some(Limit::Message).map(Amount::Bytes),
             env_inherit: false,
-            env: config.env.iter().cloned().collect(),
+            env: config.env.iter().map(|(key, value)| (written(key), written(value))).collect(),
         };
         Ok(toml::to_string(&file)?)
     }
@@ -437,7 +437,11 @@ impl File {
                 .iter()
                 .map(|rule| rule.parse().context("allow-net"))
                 .collect::<anyhow::Result<_>>()?,
-            env: self.env.into_iter().collect(),
+            env: self
+                .env
+                .into_iter()
+                .map(|(key, value)| (key.into_bytes(), value.into_bytes()))
+                .collect(),
             env_inherit: self.env_inherit,
             deny: self
                 .deny
@@ -470,12 +474,26 @@ fn denial(name: &str) -> Result<Denial, String> {
     })
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some(("", _)) => Err("the name before '=' is empty".to_string()),
-        Some((key, value)) => Ok((key.to_string(), value.to_string())),
+/// A variable as a file says it: a file is text, and what is none is shown.
+fn written(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_string(),
+        Err(_) => bytes.escape_ascii().to_string(),
+    }
+}
+
+fn key_value(text: OsString) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let mut key = text.into_vec();
+    match key.iter().position(|&byte| byte == b'=') {
+        Some(0) => Err("the name before '=' is empty".to_string()),
+        Some(at) => {
+            let value = key.split_off(at + 1);
+            key.truncate(at);
+            Ok((key, value))
+        }
         None => Err(format!(
-            "there is no '=' in it; write {text}=VALUE, or --env-inherit for the variables set here"
+            "there is no '=' in it; write {}=VALUE, or --env-inherit for the variables set here",
+            shown(&String::from_utf8_lossy(&key))
         )),
     }
 }

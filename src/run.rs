@@ -1,10 +1,12 @@
 //! `lunatic run`: arguments to configuration, a module to an image, an image to a run.
 
-use std::env;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{env, iter};
 
 use anyhow::{Context, anyhow};
 use lunatic_engine::text::shown;
@@ -169,8 +171,8 @@ pub(crate) fn cache_directory(name: &str) -> Option<PathBuf> {
 pub(crate) fn config(arguments: &RunArguments, rights: &Rights) -> Result<ProcessConfig, Failure> {
     let mut config = ProcessConfig::new(streams::open(arguments).or_fail(Code::Load)?);
     let program = arguments.module.file_name().unwrap_or(arguments.module.as_os_str());
-    config.args = vec![program.to_string_lossy().into_owned()];
-    config.args.extend(arguments.args.iter().cloned());
+    let args = iter::once(program).chain(arguments.args.iter().map(OsString::as_os_str));
+    config.args = args.map(|arg| arg.as_bytes().to_vec()).collect();
     rights.grant(&mut config).or_fail(Code::Load)?;
     Ok(config)
 }

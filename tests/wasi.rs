@@ -3,6 +3,8 @@
 mod support;
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use support::{
     Module, Output, Running, guest, lunatic, program, run_command, run_guest, run_wat,
@@ -451,4 +453,54 @@ fn a_write_of_hostile_vectors_is_an_error_and_no_trap() {
     let output = run_wat(&program("", &body)).expect_quiet_success();
     assert_eq!(output.numbers()[..2], [FAULT, FAULT], "{output:#?}");
     assert_ne!(output.numbers()[2], 0, "{output:#?}");
+}
+
+/// Writes its arguments and variables to stdout as it got them.
+const ECHO: &str = r#"(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get"
+    (func $env_sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $env_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (func $put
+    (i32.store (i32.const 8) (i32.const 65536))
+    (i32.store (i32.const 12) (i32.load (i32.const 4)))
+    (drop (call $fd_write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16))))
+  (func (export "_start")
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (drop (call $get (i32.const 1024) (i32.const 65536)))
+    (call $put)
+    (drop (call $env_sizes (i32.const 0) (i32.const 4)))
+    (drop (call $env_get (i32.const 1024) (i32.const 65536)))
+    (call $put)))"#;
+
+#[test]
+fn arguments_and_variables_are_any_bytes() {
+    let module = Module::wat(ECHO);
+    let bytes = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
+    let mut command = lunatic();
+    command.env_clear().arg("run").arg("--no-cache").arg("--env-inherit");
+    command.env(bytes(b"OUT\xfe"), bytes(b"\xff side")).env("B", "taken");
+    command.arg("--env").arg(bytes(b"A\xfc=\x80=\xff")).arg(bytes(b"--env=B=\xc3("));
+    command.arg(module.path()).arg(bytes(b"a\xff")).arg("--").arg(bytes(b"--\xfe\x1b"));
+    let output = command.output().expect("the binary was built");
+    assert!(output.status.success(), "{output:?}");
+    let program = module.path();
+    let name = program.file_name().expect("it has one").as_bytes();
+    let expected =
+        [name, b"\0a\xff\0--\xfe\x1b\0", b"OUT\xfe=\xff side\0A\xfc=\x80=\xff\0B=\xc3(\0"];
+    assert_eq!(
+        output.stdout.escape_ascii().to_string(),
+        expected.concat().escape_ascii().to_string()
+    );
+
+    // A file is text.
+    let mut command = lunatic();
+    command.arg("run").arg("--print-rights").arg("--env").arg(bytes(b"A\xfc=\x80\x1b"));
+    command.arg("a.wasm");
+    let printed = run_command(command, b"").expect_quiet_success();
+    assert!(printed.stdout.contains(r"'A\xfc' = '\x80\x1b'"), "{printed:?}");
 }

@@ -49,10 +49,10 @@ const RESOURCES_MAX: usize = 1_000_000;
 /// A new configuration grants nothing but the standard streams it is made with.
 #[derive(Debug, Clone)]
 pub struct ProcessConfig {
-    /// Command-line arguments, the program's name first. Default: none.
-    pub args: Vec<String>,
-    /// Environment variables. Default: none.
-    pub env: Vec<(String, String)>,
+    /// Command-line arguments, the program's name first: any bytes but zero. Default: none.
+    pub args: Vec<Vec<u8>>,
+    /// Environment variables, also any bytes but zero. Default: none.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
     /// Directories, which get the descriptors from 3 on. Default: none.
     pub dirs: Vec<DirGrant>,
     /// Listening sockets, which get the descriptors behind the directories. Default: none.

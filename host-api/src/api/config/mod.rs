@@ -164,14 +164,14 @@ impl Call<'_, '_> {
         }
         self.check_text_room(config_id, key.len() + value.len())?;
         self.change_config(config_id, |config| {
-            config.env.retain(|(known, _)| *known != key);
-            config.env.push((key, value));
+            config.env.retain(|(known, _)| known != key.as_bytes());
+            config.env.push((key.into_bytes(), value.into_bytes()));
         })
     }
 
     fn add_argument(&mut self, config_id: u64, argument: (Ptr, u32)) -> Result<(), Fault> {
         let argument = self.config_text(argument, "an argument")?;
         self.check_text_room(config_id, argument.len())?;
-        self.change_config(config_id, |config| config.args.push(argument))
+        self.change_config(config_id, |config| config.args.push(argument.into_bytes()))
     }
 }
