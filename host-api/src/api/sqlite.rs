@@ -39,8 +39,8 @@ host_functions! {
     /// variant as a u32 from 0 on, an option as a byte (0 or 1) and what it holds. A *value* is one of
     /// Null, Blob (length, bytes), Text (length, UTF-8), Double (f64), Integer (i64).
     ///
-    /// Limits: a text, a blob or a stored row has at most 1 MiB, an answer 64 MiB, the SQL of a call 16
-    /// MiB; SQLite takes at most 256 MiB of memory for a process, or as much as that may have itself; a
+    /// Limits: a text, a blob or a stored row has at most 1 MiB, a pattern of `LIKE` or `GLOB` 100 bytes, an
+    /// answer 64 MiB, the SQL of a call 16 MiB; SQLite takes at most 256 MiB of memory for a process, or as much as that may have itself; a
     /// process has at most 64 connections. `ATTACH` is for `:memory:` only, extensions are not loaded, and settings
     /// that concern more than the one database are refused or do nothing. Who needs a lock that another
     /// connection has waits for it, 5 seconds at most (`PRAGMA busy_timeout` does nothing). SQLite's

@@ -15,7 +15,7 @@ use super::memory::Meter;
 use super::scene::Scene;
 use super::statement::{self, Raw};
 use super::wire::{BindList, Encoder, Key};
-use super::{Failure, SQL_BYTES_MAX, VALUE_BYTES_MAX, functions, rules, start};
+use super::{Failure, PATTERN_BYTES_MAX, SQL_BYTES_MAX, VALUE_BYTES_MAX, functions, rules, start};
 use crate::fs::{DirAccess, OpenDir};
 use crate::jobs::Asker;
 
@@ -264,7 +264,7 @@ fn connect(scene: &Arc<Scene>, name: &str, flags: OpenFlags) -> rusqlite::Result
         (Limit::SQLITE_LIMIT_PARSER_DEPTH, 100),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
         (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 100),
-        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN_BYTES_MAX),
     ] {
         connection.set_limit(limit, i32::try_from(most).expect("a limit of SQLite's"))?;
     }

@@ -30,6 +30,7 @@ mod rules;
 mod scene;
 mod start;
 mod statement;
+mod text;
 pub(crate) mod wire;
 
 use std::fmt;
@@ -48,12 +49,16 @@ use crate::queue::{Queue, Task};
 /// Queries that run at the same time. Half of the pool's threads.
 pub(crate) const AT_ONCE: usize = 32;
 
-/// Most bytes of a text, a blob or a stored row. Some of SQLite's functions take the product of two
-/// lengths, and nothing ends them: `instr` then takes ten seconds.
+/// Most bytes of a text, a blob or a stored row. A function is not interrupted while it works: this bounds
+/// how long that is.
 pub(crate) const VALUE_BYTES_MAX: usize = 1 << 20;
 
 /// Most bytes of an answer. By feel: as much as a message may have.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Most bytes of a pattern of `LIKE` or `GLOB`, which take the product of its length and the text's: a
+/// quarter of a second, with the longest of both.
+pub(crate) const PATTERN_BYTES_MAX: usize = 100;
 
 /// Most bytes of the SQL of one call. By feel: larger than any dump that one would execute at once.
 pub(crate) const SQL_BYTES_MAX: u32 = 16 << 20;
