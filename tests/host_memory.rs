@@ -234,6 +234,31 @@ fn messages_that_are_written_and_kept_count_as_well() {
 }
 
 #[test]
+fn messages_that_come_with_a_spawn_count_for_the_child() {
+    // Each child never receives its 4 MB, and keeps one more: some end, and not the one that wrote them, and
+    // has at most one of them at a time.
+    let items = r#"(func (export "keep")
+        (drop (memory.grow (i32.const 20)))
+        (call $create (i64.const 0) (i64.const 0))
+        (drop (call $write (i32.const 0) (i32.const 1000000)))
+        (call $sleep (i64.const -1)))
+      (func $keeper
+        (call $create (i64.const 0) (i64.const 0))
+        (drop (call $write (i32.const 4096) (i32.const 4000000)))
+        (if (call $spawn_with_message (i64.const 7) (i64.const -1) (i64.const -1)
+              (i32.const 32) (i32.const 4) (i32.const 256) (i32.const 0) (i32.const 288))
+          (then unreachable)))"#;
+    let body = format!(
+        "(call $die_with_links (i32.const 0)) (drop (memory.grow (i32.const 70)))
+         (i32.store (i32.const 32) (i32.const 0x7065656b)) {}
+         (if (i32.ne (call $notice) (i32.const 1)) (then unreachable))
+         (call $say32 (call $kind))",
+        times(30, "(call $keeper)")
+    );
+    run(&["--max-host-memory=64M"], items, &body).expect(0).prints(&[OUT_OF_MEMORY]);
+}
+
+#[test]
 fn a_channel_that_nobody_empties_is_closed_and_nobody_ends() {
     let body = "(local $c i64)
       (local.set $c (call $open (i64.const 0)))

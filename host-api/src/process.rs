@@ -352,11 +352,11 @@ impl ProcessState {
 
     /// Tells what the host holds for it beside its mailbox.
     pub(crate) fn tell_held(&self) {
-        let scratch = self.scratch.as_deref().map_or(0, Message::bytes);
-        let seed = self.seed.as_ref().map_or(0, |seed| seed.open());
-        let count = self.channels.open() + seed;
-        let bytes = scratch
-            + count * RESOURCE_BYTES
+        let of = |mail: &Option<Mail>| mail.as_deref().map_or(0, Message::bytes);
+        let bytes = of(&self.scratch)
+            + of(&self.first_message)
+            + self.channels.open() * RESOURCE_BYTES
+            + self.seed.as_ref().map_or(0, |seed| seed.bytes())
             + self.resources.bytes()
             + self.errors.bytes()
             + self.config.bytes();

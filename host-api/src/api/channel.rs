@@ -297,11 +297,8 @@ pub(super) fn receive_message(
             if bytes > 0 {
                 channel.remove_bytes(bytes);
             }
-            if let Some(old) = call.state.scratch.replace(message) {
+            if let Some(old) = call.state.set_scratch(message) {
                 Message::discard(old, call.worker);
-            }
-            if bytes > 0 {
-                call.state.tell_held();
             }
             Ok(Some(0))
         }

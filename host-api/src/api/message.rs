@@ -68,7 +68,7 @@ impl ProcessState {
 
     /// Makes a message current; the one that was.
     #[inline]
-    fn set_scratch(&mut self, mail: Mail) -> Option<Mail> {
+    pub(super) fn set_scratch(&mut self, mail: Mail) -> Option<Mail> {
         let bytes = mail.bytes();
         let old = self.scratch.replace(mail);
         if bytes > 0 || old.as_ref().is_some_and(|old| old.bytes() > 0) {
@@ -114,6 +114,7 @@ host_functions! {
     /// nothing beyond the largest message.
     [short] fn create_data(call, tag: i64, capacity: u64) -> Result<(), Fault> {
         let limit = call.state.config.message_bytes_max;
+        let before = call.state.scratch_bytes();
         let mut message = match call.state.scratch.take() {
             Some(mut used) => {
                 used.clear();
@@ -125,7 +126,11 @@ host_functions! {
         // A hint of the guest's: honoured up to a size that costs nothing to be wrong about.
         let hint = usize::try_from(capacity).unwrap_or(usize::MAX).min(limit).min(64 * 1024);
         message.data.expect_total(hint)?;
+        let after = message.bytes();
         call.state.scratch = Some(message);
+        if after != before {
+            call.state.tell_held();
+        }
         Ok(())
     }
 
@@ -547,7 +552,9 @@ fn push(state: &mut ProcessState, resource: Resource) -> Result<u64, Fault> {
     has_room(state)?;
     let message = state.scratch()?;
     message.attach(resource);
-    Ok(message.resource_count() as u64 - 1)
+    let index = message.resource_count() as u64 - 1;
+    state.tell_held();
+    Ok(index)
 }
 
 /// Takes what `kind` picks out of the current message. What is of another kind stays.

@@ -66,9 +66,8 @@ host_functions! {
             order_module(call, (module_data_ptr, module_data_len), turn)
         });
         compiled.map(|result| {
-            let max = call.state.config.resources_max;
             let (status, id) = match result? {
-                Ok(module) => (0, call.state.resources.add(module, max)?),
+                Ok(module) => (0, call.add(module)?),
                 Err(words) => (1, call.state.keep_error(words)?),
             };
             call.memory.write_u64(id_ptr, id)?;
@@ -78,7 +77,7 @@ host_functions! {
 
     /// Forgets a module. Processes that run it go on. Traps if there is no such module.
     fn drop_module(call, module_id: u64) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<Loaded>>(module_id).map(drop)
+        call.give_up::<Arc<Loaded>>(module_id)
     }
 
     /// Makes a process that runs the exported function `func_str` with the parameters. They are
@@ -395,6 +394,7 @@ fn spawn_process(call: &mut Call<'_, '_>, child: Child, id_ptr: Ptr) -> Poll<Res
     // Checked before there is a process whose id could not be told.
     call.memory.slice_mut(id_ptr, 8)?;
     let (worker, node) = (call.worker, call.state.node.get());
+    let with_message = child.with_message;
     let Poll::Ready(start) = child.start(call)? else { return Poll::Pending };
     let mut again = false;
     let pid = start.and_then(|start| {
@@ -405,6 +405,9 @@ fn spawn_process(call: &mut Call<'_, '_>, child: Child, id_ptr: Ptr) -> Poll<Res
     });
     if again {
         return call.spawn_again();
+    }
+    if with_message {
+        call.state.tell_held();
     }
     spawned(call, id_ptr, pid.map(|pid| (0, pid)))
 }

@@ -92,8 +92,7 @@ host_functions! {
         });
         prepared.map(|result| {
             let key = result?.map_err(|failure| trap("prepare the statement", &failure))?;
-            let max = call.state.config.resources_max;
-            call.state.resources.add(Statement { connection: connection_id, key }, max)
+            call.add(Statement { connection: connection_id, key })
         })
     }
 
@@ -158,7 +157,7 @@ host_functions! {
         });
         closed.map(|result| {
             result?.map_err(|failure| trap("close the statement", &failure))?;
-            call.state.resources.remove::<Statement>(statement_id).map(drop)
+            call.give_up::<Statement>(statement_id)
         })
     }
 

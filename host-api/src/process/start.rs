@@ -17,7 +17,7 @@ use crate::bind::ShortCalls;
 use crate::config::{ConfigRef, STACK_BYTES_MAX};
 use crate::forms::ModuleRef;
 use crate::kept::Kept;
-use crate::message::Mail;
+use crate::message::{Mail, Message};
 use crate::node::{NodeInner, RunError};
 use crate::reentry::Away;
 use crate::registry::Vacancy;
@@ -105,7 +105,11 @@ impl<'a> Start<'a> {
         me.tell_memory(base as usize, bytes);
         let branch = self.branch.unwrap_or(me.pid());
         me.tell_group(branch.as_u64());
-        let held = self.config.bytes();
+        let first = self.first_message.as_ref().and_then(|message| message.as_deref());
+        let seed = self.seed.as_ref().and_then(|seed| seed.as_ref());
+        let held = self.config.bytes()
+            + first.map_or(0, Message::bytes)
+            + seed.map_or(0, |seed| seed.bytes());
         if held > 0 {
             me.tell_held(held as u64);
         }

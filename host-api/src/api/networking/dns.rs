@@ -35,7 +35,7 @@ host_functions! {
 
     /// Forgets an iterator. Traps if there is none with this id.
     fn drop_dns_iterator(call, dns_iter_id: u64) -> Result<(), Fault> {
-        call.state.resources.remove::<Addresses>(dns_iter_id).map(drop)
+        call.give_up::<Addresses>(dns_iter_id)
     }
 
     /// Takes the next address out of an iterator. 0: its type (u32: 4 or 6), its bytes (room for 16),

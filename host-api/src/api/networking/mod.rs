@@ -57,6 +57,14 @@ impl Call<'_, '_> {
         Ok(id)
     }
 
+    /// Takes it away again.
+    pub(in crate::api) fn give_up<T: Kind>(&mut self, id: u64) -> Result<(), Fault> {
+        let resource = self.state.resources.remove::<T>(id)?;
+        self.state.tell_held();
+        drop(resource);
+        Ok(())
+    }
+
     /// Something of the process's that is shared.
     pub(in crate::api) fn shared<T>(&self, id: u64) -> Result<Arc<T>, Fault>
     where

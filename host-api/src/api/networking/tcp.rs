@@ -46,7 +46,7 @@ host_functions! {
 
     /// Gives up a listener; the last who does closes it. Traps if there is none with this id.
     fn drop_tcp_listener(call, tcp_listener_id: u64) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<Listener>>(tcp_listener_id).map(drop)
+        call.give_up::<Arc<Listener>>(tcp_listener_id)
     }
 
     /// Another id of the same listener. Several processes may accept from one, and each connection goes
@@ -103,7 +103,7 @@ host_functions! {
 
     /// Gives up an id of a stream; the last who does closes it. Traps if there is none with this id.
     fn drop_tcp_stream(call, tcp_stream_id: u64) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<TcpStream>>(tcp_stream_id).map(drop)
+        call.give_up::<Arc<TcpStream>>(tcp_stream_id)
     }
 
     /// Another id of the same stream.

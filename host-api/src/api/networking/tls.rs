@@ -55,7 +55,7 @@ host_functions! {
 
     /// Closes a listener. Traps if there is none with this id.
     fn drop_tls_listener(call, tls_listener_id: u64) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<TlsListener>>(tls_listener_id).map(drop)
+        call.give_up::<Arc<TlsListener>>(tls_listener_id)
     }
 
     /// As `tcp_local_addr`.
@@ -96,7 +96,7 @@ host_functions! {
     /// Gives up an id of a stream; the last who does ends and closes it. Traps if there is none with this
     /// id.
     fn drop_tls_stream(call, tls_stream_id: u64) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<TlsStream>>(tls_stream_id).map(drop)
+        call.give_up::<Arc<TlsStream>>(tls_stream_id)
     }
 
     /// Another id of the same stream.

@@ -29,7 +29,7 @@ host_functions! {
 
     /// Gives up an id of a socket; the last who does closes it. Traps if there is none with this id.
     fn drop_udp_socket(call, udp_socket_id: u64) -> Result<(), Fault> {
-        call.state.resources.remove::<Arc<UdpSocket>>(udp_socket_id).map(drop)
+        call.give_up::<Arc<UdpSocket>>(udp_socket_id)
     }
 
     /// Where a socket receives. 0: the id of an iterator over one address is at `id_u64_ptr`. 1: an error

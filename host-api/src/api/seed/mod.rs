@@ -116,7 +116,11 @@ fn join_child(call: &mut Call<'_, '_>, number: u32) -> Poll<Result<bool, Fault>>
         Err(fault) => return Poll::Ready(Err(fault)),
     };
     match child.fate.ended_or_wait(me) {
-        Some(well) => Poll::Ready(seed.children.remove(number).map(|_| well)),
+        Some(well) => {
+            let removed = seed.children.remove(number);
+            call.state.tell_held();
+            Poll::Ready(removed.map(|_| well))
+        }
         None => Poll::Pending,
     }
 }
@@ -186,7 +190,13 @@ fn current_len(call: &Call<'_, '_>) -> u32 {
 }
 
 fn replace_current(call: &mut Call<'_, '_>, mail: Option<Mail>) {
-    if let Some(old) = std::mem::replace(&mut call.state.scratch, mail) {
+    let bytes = |mail: &Option<Mail>| mail.as_deref().map_or(0, Message::bytes);
+    let after = bytes(&mail);
+    let old = std::mem::replace(&mut call.state.scratch, mail);
+    if bytes(&old) != after {
+        call.state.tell_held();
+    }
+    if let Some(old) = old {
         Message::discard(old, call.worker);
     }
 }

@@ -267,6 +267,7 @@ host_functions! {
         let numbered = &mut call.state.seed.get_or_insert_default().numbered;
         numbered.channel(channel)?;
         numbered.remove(channel);
+        call.state.tell_held();
         Ok(())
     }
 
@@ -334,7 +335,6 @@ pub(super) fn written(call: &mut Call<'_, '_>, at: Ptr, count: u32) -> Poll<Resu
             Ok(mail) => {
                 // Kept as the current message, so that it counts as the process's while others run.
                 replace_current(call, Some(mail));
-                call.state.tell_held();
                 Search::default()
             }
             Err(fault) => return Poll::Ready(Err(fault)),

@@ -135,7 +135,9 @@ host_functions! {
                 let children = &mut call.state.seed.get_or_insert_default().children;
                 let Child { pid, fate } = children.get(handle)?;
                 let another = Child { pid: *pid, fate: Arc::clone(fate) };
-                number_below(children.add(another, max)?, FIRST_CHANNEL)
+                let number = children.add(another, max)?;
+                call.state.tell_held();
+                number_below(number, FIRST_CHANNEL)
             }
             Kind::Channel => {
                 let seed = call.state.seed.get_or_insert_default();
@@ -163,6 +165,7 @@ host_functions! {
                 call.state.seed.get_or_insert_default().numbered.forget_stream(handle);
             }
         }
+        call.state.tell_held();
         Ok(())
     }
 }

@@ -50,12 +50,14 @@ host_functions! {
     /// Gives up the handle of a process, which goes on.
     fn detach_process(call, process: u32) -> Result<(), Fault> {
         call.state.seed.get_or_insert_default().children.remove(process)?;
+        call.state.tell_held();
         Ok(())
     }
 
     /// Ends a process, if it has not ended, and gives up its handle.
     fn cancel_process(call, process: u32) -> Result<(), Fault> {
         let child = call.state.seed.get_or_insert_default().children.remove(process)?;
+        call.state.tell_held();
         call.worker.kill(child.pid);
         Ok(())
     }
@@ -77,6 +79,7 @@ host_functions! {
     /// Gives up a sender of this process. Traps if it is unknown.
     fn close_sender(call, sender: u32) -> Result<(), Fault> {
         call.state.seed.get_or_insert_default().senders.remove(sender)?;
+        call.state.tell_held();
         Ok(())
     }
 
@@ -87,9 +90,10 @@ host_functions! {
             if let Some(context) = seed.context.take() {
                 Message::discard(context, call.worker);
             }
-            return Ok(());
+        } else {
+            seed.receivers.remove(receiver)?;
         }
-        seed.receivers.remove(receiver)?;
+        call.state.tell_held();
         Ok(())
     }
 

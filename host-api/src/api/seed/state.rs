@@ -13,7 +13,7 @@ use super::referenced::Both;
 use crate::bind::Fault;
 use crate::held::{self, RESOURCE_BYTES};
 use crate::kept::Kept;
-use crate::message::{Mail, Resource};
+use crate::message::{Mail, Message, Resource};
 use crate::node::NodeInner;
 use crate::process::ProcessState;
 use crate::reaper::{self, FEW, Lost};
@@ -38,8 +38,14 @@ pub(crate) struct Seed {
 }
 
 impl Seed {
-    /// How many things it has, for the count of what the host holds.
-    pub(crate) fn open(&self) -> usize {
+    /// What the host holds for it.
+    pub(crate) fn bytes(&self) -> usize {
+        let context = self.context.as_deref().map_or(0, Message::bytes);
+        self.open() * RESOURCE_BYTES + context
+    }
+
+    /// How many things it has.
+    fn open(&self) -> usize {
         let ends = self.senders.entries.len() + self.receivers.entries.len();
         let things = self.children.entries.len() + self.channels.entries.len();
         ends + things + self.numbered.count() + self.pending.len()

@@ -193,7 +193,7 @@ pub(super) fn give_up<T: Ranged>(call: &mut Call<'_, '_>, handle: u32) -> Result
 where
     Arc<T>: Kind,
 {
-    call.state.resources.remove::<Arc<T>>(id_of::<T>(handle)?).map(drop)
+    call.give_up::<Arc<T>>(id_of::<T>(handle)?)
 }
 
 /// Another handle of the same socket.

@@ -37,7 +37,9 @@ host_functions! {
         let max = call.state.config.resources_max;
         let node = call.state.node;
         let numbered = &mut call.state.seed.get_or_insert_default().numbered;
-        numbered.number_of_stream(stream, shared, node.get(), max).map(u64::from)
+        let number = numbered.number_of_stream(stream, shared, node.get(), max)?;
+        call.state.tell_held();
+        Ok(number.into())
     }
 
     /// The stream with this number. Traps if the process was not told of it.
