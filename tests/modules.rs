@@ -254,3 +254,44 @@ fn modules_come_and_go_under_a_fast_tick() {
     let options = ["--workers", "4", "--tick-us", "100"];
     run_wat_with(&options, &guest(&plugin, items, &body)).expect_quiet_success().prints(&[1]);
 }
+
+/// A module of so many functions that do nothing, of four bytes each.
+fn many_functions(count: usize) -> Vec<u8> {
+    let leb = |number: usize| -> Vec<u8> {
+        (0..4).map(|at| (number >> (7 * at)) as u8 & 0x7f | if at < 3 { 0x80 } else { 0 }).collect()
+    };
+    let section = |kind: u8, each: &[u8]| {
+        let items = [leb(count), each.repeat(count)].concat();
+        [vec![kind], leb(items.len()), items].concat()
+    };
+    let head = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0";
+    [&head[..], &section(3, &[0]), &section(10, &[2, 0, 0x0b])].concat()
+}
+
+#[test]
+fn what_a_compilation_holds_counts_for_who_asked_for_it() {
+    // A kilobyte for each function: more than there may be. The main process holds more than most, too.
+    let items = "(func (export \"child\") (param i64) (drop (call $compile)) (call $send (local.get 0) (i64.const 1)))";
+    let body = "
+      (call $die_with_links (i32.const 0)) (drop (memory.grow (i32.const 40)))
+      (call $create (i64.const 0) (i64.const 0))
+      (drop (call $write (i32.const 0) (i32.const 2000000)))
+      (call $argument (call $self))
+      (drop (call $spawn_linked (i64.const 0x646c696863) (i32.const 5) (i32.const 17) (i64.const 7)))
+      (if (i32.ne (call $notice) (i32.const 1)) (then (call $say (i64.const -1)) (return)))
+      (call $say32 (call $kind))
+      ;; All was given back: there is room for as much of something else.
+      (drop (call $write (i32.const 0) (i32.const 2000000)))
+      (if (i32.eqz (call $compile_module (i32.const 2048) (i32.const 5) (i32.const 1024)))
+        (then unreachable))
+      (call $say (i64.const 2))";
+    let guest = guest(&many_functions(14_000), items, body);
+    for workers in ["1", "2"] {
+        run_wat_with(&["--workers", workers, "--max-host-memory=16M"], &guest)
+            .expect(0)
+            .prints(&[6, 2])
+            .says(&["ran out of host memory"]);
+    }
+    // Where there may be more, it compiles.
+    run_wat_with(&["--max-host-memory=64M"], &guest).expect(0).prints(&[-1]);
+}

@@ -34,7 +34,7 @@ use crate::forms::{Form, MemoryForm};
 use crate::memory::fence_bytes;
 use crate::meter::{self, Meter};
 use crate::text::shown;
-use crate::validate::{self, LoadError, LoadErrorKind};
+use crate::validate::{self, LoadError, LoadErrorKind, Weight};
 
 /// The stack of the thread that validates, translates and links. Address space only: untouched
 /// pages cost nothing.
@@ -83,12 +83,16 @@ pub struct Compiler {
     options: CompilerOptions,
     progress: Option<Progress>,
     abandoned: Option<Abandoned>,
+    weighed: Option<Weighed>,
     time_max: Option<Duration>,
     cache: Option<Cache>,
 }
 
 /// Asked now and then while a module compiles, from several threads: true gives the module up.
 pub type Abandoned = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Told before a module is compiled what that will take; an error gives the module up.
+pub type Weighed = Arc<dyn Fn(Weight) -> Result<(), String> + Send + Sync>;
 
 impl fmt::Debug for Compiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,7 +149,7 @@ impl Compiled {
 impl Compiler {
     /// A compiler for the machine it runs on.
     pub fn new(options: CompilerOptions) -> Self {
-        Self { options, progress: None, abandoned: None, time_max: None, cache: None }
+        Self { options, ..Self::default() }
     }
 
     /// Looks in `cache` before compiling, and leaves there what it compiles.
@@ -170,6 +174,12 @@ impl Compiler {
     #[must_use]
     pub fn abandoned_when(self, abandoned: Abandoned) -> Self {
         Self { abandoned: Some(abandoned), ..self }
+    }
+
+    /// Tells `weighed` what each module takes before it is compiled.
+    #[must_use]
+    pub fn weighed_by(self, weighed: Weighed) -> Self {
+        Self { weighed: Some(weighed), ..self }
     }
 
     /// A compiler of the same options for modules that guests bring along: on one thread, without a
@@ -278,6 +288,9 @@ impl Compiler {
             bytes
         };
         let validated = validate::validate(bytes)?;
+        if let Some(weighed) = &self.weighed {
+            weighed(validated.weight).map_err(|message| LoadErrorKind::Abandoned { message })?;
+        }
         let meter = self.options.form.yields.then(|| Arc::new(Meter::new(validated.costs)));
         let engine = self.engine(meter);
         let progress = self.progress_callback();

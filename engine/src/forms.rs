@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::compile::{Abandoned, Compiled, Compiler, CompilerOptions, Progress};
+use crate::compile::{Abandoned, Compiled, Compiler, CompilerOptions, Progress, Weighed};
 use crate::image::Image;
 use crate::link::{HostFunctions, LinkError};
 use crate::validate::{self, LoadError};
@@ -133,12 +133,18 @@ impl Module {
         self.make_by(form, |compiler| compiler)
     }
 
-    /// The same, unless `abandoned` says that nobody wants it any more.
+    /// The same, unless `abandoned` says that nobody wants it any more; `weighed` is told before what that
+    /// takes, and may refuse it.
     ///
     /// # Errors
     /// As [`Self::make`].
-    pub fn make_unless(&self, form: Form, abandoned: Abandoned) -> Result<&Image, FormError> {
-        self.make_by(form, |compiler| compiler.abandoned_when(abandoned))
+    pub fn make_unless(
+        &self,
+        form: Form,
+        abandoned: Abandoned,
+        weighed: Weighed,
+    ) -> Result<&Image, FormError> {
+        self.make_by(form, |compiler| compiler.abandoned_when(abandoned).weighed_by(weighed))
     }
 
     /// The same, and tells how far it is.

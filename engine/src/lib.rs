@@ -46,7 +46,7 @@ mod validate;
 pub use abi::VmCtx;
 pub use cache::Cache;
 pub use catch::CatchPoint;
-pub use compile::{Abandoned, Compiled, Compiler, CompilerOptions, OptLevel, Progress};
+pub use compile::{Abandoned, Compiled, Compiler, CompilerOptions, OptLevel, Progress, Weighed};
 pub use forms::{Form, FormError, MemoryForm, Module};
 pub use image::{Callable, ExportedFunction, Image, TableFunction};
 pub use instance::{
@@ -59,5 +59,5 @@ pub use memory::{
 };
 pub use os::{do_without_page_guards, resident_bytes};
 pub use traps::{BACKTRACE_FRAMES_MAX, Frame, RawBacktrace, Trap, TrapCode, describe};
-pub use validate::LoadError;
+pub use validate::{LoadError, Weight};
 pub use wasmer_types::{FunctionType, RawValue, Type};

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::bind::Call;
 use crate::kept::Kept;
-use crate::modules::Loaded;
+use crate::modules::{Asked, Loaded, Modules, Order};
 use crate::node::NodeInner;
 use crate::stdio::Host;
 
@@ -114,6 +114,7 @@ impl Call<'_, '_> {
         }
         // Once for each call and form: a process may be woken for other reasons meanwhile.
         if self.state.wait.form_asked.replace(form) == Some(form) {
+            self.tell_what_is_compiled();
             return Poll::Pending;
         }
         match node.forms.wait(module, form, Some(pid)) {
@@ -121,7 +122,8 @@ impl Call<'_, '_> {
             Some(false) => return Poll::Pending,
             Some(true) => {}
         }
-        if let Err(error) = node.make_on_pool(module, form) {
+        let asked = self.compiles();
+        if let Err(error) = node.make_on_pool(module, form, Some(asked)) {
             return Poll::Ready(Err(format!("cannot compile the module for the process: {error}")));
         }
         Poll::Pending
@@ -131,33 +133,46 @@ impl Call<'_, '_> {
 impl NodeInner {
     /// Sees to it that the form will be there, without waiting for it.
     #[inline]
-    pub(crate) fn make_in_background(self: &Arc<Self>, module: &Module, form: Form) {
+    pub(crate) fn make_in_background(self: &Arc<Self>, module: &ModuleRef, form: Form) {
         if module.ready(form).is_none() && module.failure(form).is_none() {
             self.begin_to_make(module, form);
         }
     }
 
     #[cold]
-    fn begin_to_make(self: &Arc<Self>, module: &Module, form: Form) {
+    fn begin_to_make(self: &Arc<Self>, module: &ModuleRef, form: Form) {
         if self.forms.wait(module, form, None) == Some(true) {
             // Whoever needs it asks again.
-            let _ = self.make_on_pool(module, form);
+            let _ = self.make_on_pool(module, form, None);
         }
     }
 
-    /// The first one who asked submits the job.
-    fn make_on_pool(self: &Arc<Self>, module: &Module, form: Form) -> Result<(), BlockingError> {
-        let (node, module) = (Arc::clone(self), module.clone());
-        let (job_node, job_module) = (Arc::clone(self), module.clone());
-        let job = Box::new(move || {
-            // An error is kept with the module, where those who wait find it.
-            let _ = job_module.make(form);
-            job_node.wake_who_waited(&job_module, form);
-        });
-        node.run_blocking(job).inspect_err(|_| node.wake_who_waited(&module, form))
+    /// The first one who asked submits the job. An error is kept with the module, where those who wait find
+    /// it.
+    fn make_on_pool(
+        self: &Arc<Self>,
+        module: &ModuleRef,
+        form: Form,
+        asked: Option<Asked>,
+    ) -> Result<(), BlockingError> {
+        let submitted = match module {
+            ModuleRef::Main(main) => {
+                let (node, main) = (Arc::clone(self), main.get().clone());
+                self.run_blocking(Box::new(move || {
+                    let _ = main.make(form);
+                    node.wake_who_waited(&main, form);
+                }))
+            }
+            // In the queue of those that guests bring along.
+            ModuleRef::Own(loaded) => {
+                let module = Arc::clone(loaded);
+                Modules::order(self, Order::Form { form, module, asked })
+            }
+        };
+        submitted.inspect_err(|_| self.wake_who_waited(module, form))
     }
 
-    fn wake_who_waited(&self, module: &Module, form: Form) {
+    pub(crate) fn wake_who_waited(&self, module: &Module, form: Form) {
         for pid in self.forms.take(module, form) {
             self.wake(pid);
         }

@@ -130,7 +130,10 @@ impl Call<'_, '_> {
             .expect("a process makes one call at a time, and a call has jobs of one type");
         let result = std::mem::replace(&mut *place.lock(), Place::Empty);
         match result {
-            Place::Empty => return Poll::Pending,
+            Place::Empty => {
+                self.tell_what_is_compiled();
+                return Poll::Pending;
+            }
             Place::Done(_) | Place::Lost => self.state.away.clear_job(),
         }
         Poll::Ready(match result {

@@ -8,11 +8,10 @@
 
 use std::sync::Arc;
 
-use lunatic_engine::{
-    Form, GuardedBudget, GuardedRoom, InstantiateError, MemoryForm, MemoryPool, Module,
-};
+use lunatic_engine::{Form, GuardedBudget, GuardedRoom, InstantiateError, MemoryForm, MemoryPool};
 
 use crate::config::ProcessConfig;
+use crate::forms::ModuleRef;
 use crate::node::{NodeInner, RunError};
 
 /// Guarded memories at most where dense ones are a choice. By feel: a program with so many
@@ -76,7 +75,11 @@ impl Memories {
 impl NodeInner {
     /// The form in which a new process with this configuration runs the module.
     #[inline]
-    pub(crate) fn form_to_spawn(self: &Arc<Self>, module: &Module, config: &ProcessConfig) -> Form {
+    pub(crate) fn form_to_spawn(
+        self: &Arc<Self>,
+        module: &ModuleRef,
+        config: &ProcessConfig,
+    ) -> Form {
         let form = self.form_for(config);
         if self.memories != Memories::Auto {
             return form;
@@ -96,7 +99,7 @@ impl NodeInner {
 
     /// What runs until the guarded form is there.
     #[cold]
-    fn instead(self: &Arc<Self>, module: &Module, form: Form) -> Form {
+    fn instead(self: &Arc<Self>, module: &ModuleRef, form: Form) -> Form {
         let [dense, guarded] =
             [MemoryForm::Dense, MemoryForm::Guarded].map(|memory| Form { memory, ..form });
         if module.failure(guarded).is_some() {

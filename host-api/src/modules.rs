@@ -6,6 +6,8 @@
 //! - Compiling never holds a worker: the process parks. It never holds the pool either: at most
 //!   [`COMPILERS_MAX`] jobs compile at once, each on one thread, the others wait in a queue of their
 //!   own.
+//! - What the compiler holds, as estimated, counts as what the host holds while it works, and as the asking
+//!   process's own: the job wakes the process, so that it says so ([`Asked`]).
 //! - A module whose process has been killed is given up, in the queue or between two functions. So is
 //!   one that takes longer than [`COMPILE_TIME_MAX`]; `validate` has refused before what would make
 //!   a single function take that long.
@@ -16,22 +18,27 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use lunatic_engine::{Compiler, Form, HostFunctions, Module};
-use lunatic_scheduler::BlockingError;
+use lunatic_engine::{Compiler, Form, HostFunctions, Module, Weighed, Weight};
+use lunatic_scheduler::{BlockingError, Pid};
 use parking_lot::Mutex;
 
 use crate::api::functions;
+use crate::bind::Call;
+use crate::held;
 use crate::jobs::Turn;
 use crate::node::NodeInner;
+use crate::stdio::Host;
 
 /// The largest module that a guest may compile, in bytes. By feel: some times the largest programs.
 pub(crate) const MODULE_BYTES_MAX: u32 = 64 << 20;
 
 /// Bytes of all modules that guests have compiled or want to. Machine code and tables take about
-/// ten times as much.
+/// ten times as much; a module of which they take more counts for more, in each form.
 const MODULES_BYTES_MAX: usize = 256 << 20;
+const TIMES_SIZE: u64 = 10;
 
 /// Modules that are compiled at the same time. By feel: the workers want the cores, too.
 const COMPILERS_MAX: usize = 2;
@@ -43,10 +50,29 @@ const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Loaded {
     module: Module,
-    _room: Room,
+    room: Arc<Room>,
+    /// What the form that was made first takes, in bytes, counted as the host's.
+    kept: usize,
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        held::sub(self.kept);
+    }
 }
 
 impl Loaded {
+    fn new(module: Module, room: Arc<Room>) -> Self {
+        let kept = room.kept.load(Relaxed);
+        held::add(kept);
+        Self { module, room, kept }
+    }
+
+    /// What it takes: of each process that has it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.kept
+    }
+
     pub(crate) fn module(&self) -> &Module {
         &self.module
     }
@@ -56,28 +82,49 @@ impl Loaded {
 #[derive(Debug)]
 pub(crate) struct Room {
     node: Arc<NodeInner>,
-    bytes: usize,
+    /// `Relaxed`: changed under the queue's lock, and read when nobody else has it.
+    bytes: AtomicUsize,
+    /// What the form takes that was weighed last, in bytes. `Relaxed`: a number only.
+    kept: AtomicUsize,
 }
 
 impl Room {
     /// Room for a module of so many bytes; if there is none, why.
     pub(crate) fn take(node: &Arc<NodeInner>, bytes: usize) -> Result<Self, String> {
-        let mut queue = node.modules.queue.lock();
-        if queue.bytes + bytes > MODULES_BYTES_MAX {
+        let (node, none) = (Arc::clone(node), AtomicUsize::default);
+        let room = Self { node, bytes: none(), kept: none() };
+        room.take_more(bytes, || format!("cannot compile a module of {bytes} bytes"))?;
+        Ok(room)
+    }
+
+    /// A form of the module is about to be made: it counts for what it weighs, if that is more.
+    fn weigh(&self, size: usize, weight: Weight) -> Result<(), String> {
+        let counts = usize::try_from(weight.kept / TIMES_SIZE).unwrap_or(usize::MAX);
+        self.kept.store(usize::try_from(weight.kept).unwrap_or(usize::MAX), Relaxed);
+        self.take_more(counts.saturating_sub(size), || {
+            format!("a module of {size} bytes, which by its functions counts as {counts}")
+        })
+    }
+
+    fn take_more(&self, bytes: usize, what: impl FnOnce() -> String) -> Result<(), String> {
+        let mut queue = self.node.modules.queue.lock();
+        if queue.bytes.saturating_add(bytes) > MODULES_BYTES_MAX {
             return Err(format!(
-                "cannot compile a module of {bytes} bytes: those of all processes have {} bytes, \
-                 and together they may have {MODULES_BYTES_MAX}; drop some",
+                "{}: those of all processes have {} bytes, and together they may have \
+                 {MODULES_BYTES_MAX}; drop some",
+                what(),
                 queue.bytes
             ));
         }
         queue.bytes += bytes;
-        Ok(Self { node: Arc::clone(node), bytes })
+        self.bytes.fetch_add(bytes, Relaxed);
+        Ok(())
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.node.modules.queue.lock().bytes -= self.bytes;
+        self.node.modules.queue.lock().bytes -= *self.bytes.get_mut();
     }
 }
 
@@ -100,14 +147,111 @@ struct Queue {
 /// What a compile job leaves: the module, or the compiler's words.
 pub(crate) type CompileResult = Result<Arc<Loaded>, String>;
 
-/// A module that is to be compiled.
+/// What is to be compiled.
 #[derive(Debug)]
-pub(crate) struct Order {
-    /// The form that the process runs which asks: most of its children will, too.
-    pub(crate) form: Form,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) room: Room,
-    pub(crate) turn: Turn<CompileResult>,
+pub(crate) enum Order {
+    /// A module that is new.
+    Module {
+        /// The form that the process runs which asks: most of its children will, too.
+        form: Form,
+        bytes: Vec<u8>,
+        room: Room,
+        turn: Turn<CompileResult>,
+        asked: Asked,
+    },
+    /// Another form of one that was compiled before.
+    Form { form: Form, module: Arc<Loaded>, asked: Option<Asked> },
+}
+
+/// The process that a compilation is for, and what that holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pid: Pid,
+    compiling: Arc<Compiling>,
+}
+
+/// What a compilation holds. The process that asked says that it is its own, and counts it then, in this
+/// order: whoever looks for the one to blame, because too much is held, finds it.
+#[derive(Debug, Default)]
+pub(crate) struct Compiling(Mutex<Sizes>);
+
+#[derive(Debug, Default)]
+struct Sizes {
+    bytes: usize,
+    counted: usize,
+}
+
+impl Compiling {
+    /// Bytes that are held now.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
+    /// Counts what is held as the host's.
+    pub(crate) fn count(&self) {
+        let mut sizes = self.0.lock();
+        held::add(sizes.bytes - sizes.counted);
+        sizes.counted = sizes.bytes;
+    }
+}
+
+impl Call<'_, '_> {
+    /// Something is compiled for this call.
+    pub(crate) fn compiles(&mut self) -> Asked {
+        let compiling = Arc::clone(self.state.wait.compiling.get_or_insert_default());
+        Asked { pid: self.state.pid(), compiling }
+    }
+
+    /// The call goes on waiting: says what is held for it by now.
+    pub(crate) fn tell_what_is_compiled(&mut self) {
+        if let Some(compiling) = self.state.wait.compiling.clone() {
+            self.state.tell_held();
+            compiling.count();
+        }
+    }
+}
+
+/// The duty to give back what a compilation holds.
+struct Burden {
+    node: Arc<NodeInner>,
+    pid: Option<Pid>,
+    compiling: Arc<Compiling>,
+}
+
+impl Burden {
+    fn new(node: &Arc<NodeInner>, asked: Option<Asked>) -> Arc<Self> {
+        let (pid, compiling) = match asked {
+            Some(Asked { pid, compiling }) => (Some(pid), compiling),
+            None => (None, Arc::default()),
+        };
+        Arc::new(Self { node: Arc::clone(node), pid, compiling })
+    }
+
+    fn add(&self, bytes: usize) {
+        self.compiling.0.lock().bytes += bytes;
+        match self.pid {
+            // It looks whether the module is there, and tells and counts.
+            Some(pid) => self.node.wake(pid),
+            None => self.compiling.count(),
+        }
+    }
+}
+
+impl Drop for Burden {
+    fn drop(&mut self) {
+        let sizes = std::mem::take(&mut *self.compiling.0.lock());
+        held::sub(sizes.counted);
+    }
+}
+
+/// Counts what a module of so many bytes weighs, and refuses one too many.
+fn weighed(burden: &Arc<Burden>, room: &Arc<Room>, size: usize) -> Weighed {
+    let (burden, room) = (Arc::clone(burden), Arc::clone(room));
+    Arc::new(move |weight| {
+        room.weigh(size, weight)?;
+        burden.add(usize::try_from(weight.compiling).unwrap_or(usize::MAX));
+        Ok(())
+    })
 }
 
 impl Modules {
@@ -150,16 +294,39 @@ fn work(node: &Arc<NodeInner>) {
             return;
         };
         drop(queue);
-        let Order { form, bytes, room, turn } = order;
-        if turn.is_awaited() {
-            let asker = turn.asker();
-            let module =
-                Module::new(bytes, node.modules.compiler.clone(), Arc::clone(&node.modules.host));
-            let result = match module.make_unless(form, Arc::new(move || !asker.is_waiting())) {
-                Ok(_) => Ok(Arc::new(Loaded { module, _room: room })),
-                Err(error) => Err(error.to_string()),
-            };
-            turn.finish(result);
+        match order {
+            Order::Module { form, bytes, room, turn, asked } => {
+                compile(node, (form, bytes, room), turn, asked);
+            }
+            Order::Form { form, module, asked } => {
+                let burden = Burden::new(node, asked);
+                let weighed = weighed(&burden, &module.room, 0);
+                // An error is kept with the module, where those who wait find it.
+                let _ = module.module.make_unless(form, Arc::new(|| false), weighed);
+                drop(burden);
+                node.wake_who_waited(&module.module, form);
+            }
         }
+        // What was counted on this thread counts for all.
+        held::settle();
     }
+}
+
+fn compile(
+    node: &Arc<NodeInner>,
+    (form, bytes, room): (Form, Vec<u8>, Room),
+    turn: Turn<CompileResult>,
+    asked: Asked,
+) {
+    if !turn.is_awaited() {
+        return;
+    }
+    let (asker, room, size) = (turn.asker(), Arc::new(room), bytes.len());
+    let module = Module::new(bytes, node.modules.compiler.clone(), Arc::clone(&node.modules.host));
+    let burden = Burden::new(node, Some(asked));
+    let weighed = weighed(&burden, &room, size);
+    let made = module.make_unless(form, Arc::new(move || !asker.is_waiting()), weighed);
+    let result = made.map(|_| ()).map_err(|error| error.to_string());
+    drop(burden);
+    turn.finish(result.map(|()| Arc::new(Loaded::new(module, room))));
 }

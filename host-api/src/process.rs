@@ -357,6 +357,7 @@ impl ProcessState {
             + of(&self.first_message)
             + self.channels.open() * RESOURCE_BYTES
             + self.seed.as_ref().map_or(0, |seed| seed.bytes())
+            + self.wait.bytes()
             + self.resources.bytes()
             + self.errors.bytes()
             + self.config.bytes();

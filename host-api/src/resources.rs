@@ -112,7 +112,7 @@ kinds! {
     tls_listeners: Arc<TlsListener>, "TLS listener", TlsListener::bytes;
     tls_streams: Arc<TlsStream>, "TLS stream";
     udp_sockets: Arc<UdpSocket>, "UDP socket";
-    modules: Arc<Loaded>, "module";
+    modules: Arc<Loaded>, "module", Loaded::bytes;
     timers: Delayed, "timer";
     connections: sql::Connection, "SQLite connection";
     statements: sql::Statement, "SQLite statement";

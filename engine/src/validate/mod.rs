@@ -23,6 +23,7 @@ use wasmer::sys::wasmparser::{
 };
 
 pub(crate) use costs::Costs;
+pub use effort::Weight;
 pub use error::LoadError;
 pub(crate) use error::LoadErrorKind;
 use features::SUPPORTED;
@@ -69,6 +70,8 @@ const QUOTED_BYTES: usize = 16;
 pub(crate) struct Validated {
     /// What each function and loop costs.
     pub(crate) costs: Costs,
+    /// What compiling it takes.
+    pub(crate) weight: Weight,
 }
 
 /// Validates `bytes` as a module that our compiler and our instances support in full.
@@ -93,7 +96,8 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<Validated, LoadError> {
         // unsupported.
         pass.check_provided(bytes, &payload)?;
     }
-    Ok(Validated { costs: pass.counter.finish(pass.imported_functions) })
+    let weight = pass.effort.weight(bytes.len());
+    Ok(Validated { costs: pass.counter.finish(pass.imported_functions), weight })
 }
 
 /// The first eight bytes, with a message for each way of not being a module.

@@ -53,7 +53,8 @@ host_functions! {
     /// Compiles a module (binary or text) for `spawn`, while others run. 0: its id (u64) is at
     /// `id_ptr`. 1: an error id is there: the module is not valid, imports what lunatic does not
     /// provide, or is too large. -1: the process may not compile modules. At most 64 MiB. A module
-    /// that takes longer than a minute is given up.
+    /// that takes longer than a minute is given up. What the compiler holds, as estimated, and the module
+    /// then, count as what the host holds for the process (`--max-host-memory`).
     fn compile_module(
         call, module_data_ptr: In<Bytes>, module_data_len: u32, id_ptr: Out<u64>,
     ) -> Poll<Result<i32, Fault>> {
@@ -285,7 +286,8 @@ fn order_module(
     match Room::take(&call.state.node, bytes.len()) {
         Ok(room) => {
             let form = call.state.node.form_for(&call.state.config);
-            let order = Order { form, bytes: bytes.to_vec(), room, turn };
+            let (bytes, asked) = (bytes.to_vec(), call.compiles());
+            let order = Order::Module { form, bytes, room, turn, asked };
             Modules::order(&call.state.node, order)
                 .map_err(|error| Fault::new(format!("no thread to compile in: {error}")))
         }

@@ -1,5 +1,6 @@
 //! What a process waits for inside a host call, and what host calls that are polls do about it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lunatic_engine::Form;
@@ -9,6 +10,7 @@ use lunatic_scheduler::{Pid, TimerId, Worker};
 use super::ProcessState;
 use crate::bind::Call;
 use crate::message::Mail;
+use crate::modules::Compiling;
 
 /// What a process waits for: one host call at a time, so one of each.
 #[derive(Default)]
@@ -30,9 +32,16 @@ pub(crate) struct Wait {
     pub(crate) sql_tries: u32,
     /// So many bytes of SQL have been run.
     pub(crate) sql_done: usize,
+    /// What the compiler holds for it, which works for this call.
+    pub(crate) compiling: Option<Arc<Compiling>>,
 }
 
 impl Wait {
+    /// What the host holds for what it waits for.
+    pub(super) fn bytes(&self) -> usize {
+        self.compiling.as_ref().map_or(0, |compiling| compiling.bytes())
+    }
+
     /// Forgets everything; other processes get the wake-ups that were meant for this one.
     pub(super) fn clear(&mut self, worker: &Worker<'_, ProcessState>, me: Pid) {
         if let Some(to) = self.sends_to.take() {
@@ -107,6 +116,9 @@ impl Call<'_, '_> {
 
     /// The call is over.
     pub(crate) fn end_wait(&mut self) {
+        if self.state.wait.compiling.take().is_some() {
+            self.state.tell_held();
+        }
         self.state.wasi.end_wait();
         self.state.resources.end_wait();
         let wait = &mut self.state.wait;
