@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{program, run_guest, run_wat, run_wat_with, spawn_with, times};
+use support::{program, run_guest, run_wat, run_wat_with, spawn, spawn_with, times};
 
 const CLOSED: i64 = 1;
 const TIMEOUT: i64 = 9027;
@@ -342,5 +342,48 @@ fn a_long_chain_of_channels_in_channels_is_dropped() {
             times(100_000, link)
         );
         run_wat(&program("", &body)).expect_quiet_success().prints(&[1]);
+    }
+}
+
+#[test]
+fn a_channel_in_its_own_message_goes_with_its_last_holder() {
+    // A quarter of a kilobyte each: if they stayed, too much would be held, and the one that holds most end.
+    let items = r#"(func (export "keeper")
+      (drop (memory.grow (i32.const 40)))
+      (call $create (i64.const 0) (i64.const 0))
+      (drop (call $write (i32.const 0) (i32.const 2000000)))
+      (call $sleep (i64.const -1)))"#;
+    let body = format!(
+        "(local $i i64) (local $c i64) (local $keeper i64)
+         (local.set $keeper {})
+         (local.set $i (i64.const 300000))
+         (loop $again
+           (local.set $c (call $open (i64.const 0)))
+           (call $create (i64.const 0) (i64.const 0))
+           (drop (call $push_channel (local.get $c)))
+           (drop (call $push_channel (local.get $c)))
+           (if (call $channel_send (local.get $c) (i64.const -1)) (then unreachable))
+           (call $close (local.get $c))
+           (br_if $again (i64.ne (local.tee $i (i64.sub (local.get $i) (i64.const 1))) (i64.const 0))))
+         (call $say32 (call $exists (local.get $keeper)))
+         ;; What is on its way elsewhere stays, with what is in it.
+         (local.set $c (call $open (i64.const 0)))
+         (call $create (i64.const 0) (i64.const 0))
+         (drop (call $push_channel (local.get $c)))
+         (if (call $channel_send (local.get $c) (i64.const -1)) (then unreachable))
+         (call $create (i64.const 0) (i64.const 0))
+         (drop (call $push_channel (local.get $c)))
+         (call $close (local.get $c))
+         (local.set $c (call $take_channel (i64.const 0)))
+         (call $say32 (call $channel_receive (local.get $c) (i64.const -1)))
+         (call $close (local.get $c))
+         (local.set $c (call $take_channel (i64.const 0)))
+         (call $say32 (call $channel_receive (local.get $c) (i64.const -1)))",
+        spawn("keeper")
+    );
+    for workers in ["--workers=1", "--workers=2"] {
+        run_wat_with(&[workers, "--max-host-memory=16M"], &program(items, &body))
+            .expect(0)
+            .prints(&[1, 0, CLOSED]);
     }
 }

@@ -138,6 +138,12 @@ impl Message {
         self.extras.as_ref().map_or(0, |extras| extras.resources.len())
     }
 
+    /// How often it carries this channel.
+    pub(crate) fn transits_of(&self, channel: &Channel<Mail>) -> usize {
+        let resources = self.extras.iter().flat_map(|extras| &extras.resources).flatten();
+        resources.filter(|resource| resource.is_transit_of(channel)).count()
+    }
+
     /// The place of what was attached with this index, to take it; `None` if there is none.
     pub(crate) fn resource_at(&mut self, index: u64) -> Option<&mut Option<Resource>> {
         let at = usize::try_from(index).ok()?;
@@ -183,6 +189,10 @@ pub(crate) enum Resource {
 }
 
 impl Resource {
+    fn is_transit_of(&self, channel: &Channel<Mail>) -> bool {
+        matches!(self, Self::Channel(transit) if transit.channel().id() == channel.id())
+    }
+
     /// The node that it is in, if messages may go with it.
     fn node(&self) -> Option<Kept<Arc<NodeInner>>> {
         match self {

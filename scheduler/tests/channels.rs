@@ -251,6 +251,40 @@ fn a_chosen_waiter_that_does_not_come_passes_it_on() {
 }
 
 #[test]
+fn messages_of_its_own_that_carry_a_channel_do_not_keep_it() {
+    let runtime = runtime(1);
+    let waker = runtime.handle();
+    let send_itself = |channel: &Channel<i32>| {
+        channel.add_transit();
+        channel.add_inside(1);
+        channel.try_send(waker, 1).expect("there is room");
+    };
+    let alone = Channel::new(0);
+    send_itself(&alone);
+    send_itself(&alone);
+    assert!(alone.remove_holder(waker), "nobody will receive what is left");
+    assert!(alone.is_closed());
+    for _ in 0..2 {
+        assert!(alone.try_receive(waker).is_ok());
+        assert!(!alone.remove_transit(waker), "it has been told");
+    }
+    // One that is on its way elsewhere keeps it.
+    let travels = Channel::new(0);
+    send_itself(&travels);
+    travels.add_transit();
+    assert!(!travels.remove_holder(waker));
+    travels.add_holder();
+    assert!(!travels.remove_transit(waker));
+    assert_eq!(travels.try_receive(waker), Ok(1));
+    travels.remove_inside(1);
+    // The one that was received is outside now.
+    assert!(!travels.remove_holder(waker));
+    assert!(!travels.is_closed());
+    assert!(!travels.remove_transit(waker), "nothing is left");
+    assert!(travels.is_closed());
+}
+
+#[test]
 fn a_waker_may_be_anything() {
     struct Nobody;
     impl Wake for Nobody {

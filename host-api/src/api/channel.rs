@@ -220,8 +220,14 @@ pub(super) fn send_message(
     let message = call.state.take_scratch()?;
     let bytes = message.bytes() as u64;
     let sample = call.worker.sample(&message);
+    // What is attached takes bytes, too.
+    let mut inside = 0;
     if bytes > 0 {
         channel.add_bytes(bytes);
+        inside = message.transits_of(&channel);
+        if inside > 0 {
+            channel.add_inside(inside);
+        }
     }
     let timed_out = call.timed_out(timeout);
     let result = if timed_out || !waits {
@@ -241,6 +247,9 @@ pub(super) fn send_message(
     };
     if bytes > 0 && result.is_err() {
         channel.remove_bytes(bytes);
+        if inside > 0 {
+            channel.remove_inside(inside);
+        }
     }
     match result {
         Ok(()) => {
@@ -263,6 +272,14 @@ pub(super) fn send_message(
             call.wake_at_deadline();
             Ok(None)
         }
+    }
+}
+
+/// Takes note that a message is no longer in a channel, of which it may carry the channel itself.
+fn note_taken_out(channel: &Channel<Mail>, message: &Message) {
+    let inside = message.transits_of(channel);
+    if inside > 0 {
+        channel.remove_inside(inside);
     }
 }
 
@@ -296,6 +313,7 @@ pub(super) fn receive_message(
             let bytes = message.bytes() as u64;
             if bytes > 0 {
                 channel.remove_bytes(bytes);
+                note_taken_out(&channel, &message);
             }
             if let Some(old) = call.state.set_scratch(message) {
                 Message::discard(old, call.worker);

@@ -54,6 +54,10 @@ const EMPTY_LINE: Line = Line { head: NIL, tail: NIL, waiting: 0, forever: 0 };
 pub(super) struct Book {
     pub(super) holders: usize,
     pub(super) transit: usize,
+    /// Those in transit that the channel's own messages carry.
+    pub(super) inside: usize,
+    /// Nobody can reach it any more, and who found that out was told.
+    pub(super) abandoned: bool,
     lines: [Line; 2],
     places: Vec<Place>,
     free: u32,
@@ -61,7 +65,20 @@ pub(super) struct Book {
 
 impl Book {
     pub(super) fn with_one_holder() -> Self {
-        Self { holders: 1, transit: 0, lines: [EMPTY_LINE; 2], places: Vec::new(), free: NIL }
+        Self {
+            holders: 1,
+            transit: 0,
+            inside: 0,
+            abandoned: false,
+            lines: [EMPTY_LINE; 2],
+            places: Vec::new(),
+            free: NIL,
+        }
+    }
+
+    /// Nobody holds the channel, and nothing that is outside of itself carries it: nobody ever will.
+    pub(super) fn is_out_of_reach(&self) -> bool {
+        self.holders == 0 && (self.transit == 0 || self.transit == self.inside)
     }
 
     pub(super) fn waiting(&self, side: Side) -> usize {

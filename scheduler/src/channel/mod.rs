@@ -26,8 +26,9 @@
 //! and every holder stands in the book as a receiver that waits without a limit, nobody can ever
 //! send: the channel closes, and all of them learn it. Likewise if it is full and all are senders.
 //! It also closes when the last holder and transit are gone; whoever was the last is told whether
-//! something is left in it, which may take long to drop. (A channel whose own queue holds the last
-//! message that carries it is not found out: that transit counts.)
+//! something is left in it, which may take long to drop. Transits in its own queue do not count for that:
+//! who sends and receives such messages says so ([`Channel::add_inside`]), as a holder, which it is until it
+//! has done so. (Channels in each other's queues are not found out.)
 //!
 //! Those who wait when it closes may be a million. Whoever closes it wakes some; the others stay in the
 //! book, and each who learns that it is closed, or who was woken and gives up, wakes one more. So all
@@ -275,12 +276,22 @@ impl<M> Channel<M> {
         self.change(waker, |book| &mut book.transit)
     }
 
+    /// So many transits of this channel are in a message that is about to be sent into it. For holders.
+    pub fn add_inside(&self, transits: usize) {
+        self.0.book.lock().inside += transits;
+    }
+
+    /// They are no longer in it, or the message was not sent. Before they are given up.
+    pub fn remove_inside(&self, transits: usize) {
+        self.0.book.lock().inside -= transits;
+    }
+
     fn change(&self, waker: &impl Wake, count: impl FnOnce(&mut Book) -> &mut usize) -> bool {
         let inner = &*self.0;
         let mut book = inner.book.lock();
         let count = count(&mut book);
         *count = count.checked_sub(1).expect("a reference to a channel is given back once");
-        let abandoned = book.holders == 0 && book.transit == 0;
+        let abandoned = book.is_out_of_reach() && !std::mem::replace(&mut book.abandoned, true);
         let chosen = inner.settle(&book);
         drop(book);
         inner.wake(chosen, waker);
@@ -466,10 +477,10 @@ impl<M> Inner<M> {
     /// After any change of the book: closes the channel if nobody can ever use it, and says whom to
     /// tell.
     fn settle(&self, book: &Book) -> Chosen {
-        let stuck = book.transit == 0
-            && (book.holders == 0
-                || book.all_blocked(Side::Receivers) && self.queue.is_empty()
-                || book.all_blocked(Side::Senders) && self.is_full());
+        let stuck = book.is_out_of_reach()
+            || book.transit == 0
+                && (book.all_blocked(Side::Receivers) && self.queue.is_empty()
+                    || book.all_blocked(Side::Senders) && self.is_full());
         if !stuck || self.closed.load(Ordering::Relaxed) {
             return Chosen::Nobody; // Relaxed: only written under this lock
         }
