@@ -487,6 +487,9 @@ fn texts_are_searched_in_time_that_grows_with_their_length() {
     let rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 200), \
                 t(a) AS MATERIALIZED (SELECT printf('%.*c', 1000000, 'a')), \
                 u(b) AS MATERIALIZED (SELECT printf('%.*c', 500000, 'a') || 'b')";
+    let members = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 80000), \
+                   d(j) AS MATERIALIZED (SELECT json_group_object('' || x, 1) FROM n), \
+                   m(space) AS (SELECT substr('                    ', x) FROM n LIMIT 20)";
     let sum = |what: &str| format!("query 0 {rows} SELECT sum({what}) FROM n, t, u");
     answers(
         &[],
@@ -498,6 +501,18 @@ fn texts_are_searched_in_time_that_grows_with_their_length() {
             (
                 "query 0 SELECT length(unhex(printf('%.*c', 1000000, '-'), printf('%.*c', 1000000, '.') || '-'))",
                 "[0]",
+            ),
+            (
+                &format!(
+                    "query 0 {members} SELECT sum(length(json_patch('{{}}', j || space))) FROM d, m"
+                ),
+                "[15777900]",
+            ),
+            (
+                &format!(
+                    "query 0 {members} SELECT length(json(jsonb_patch(j, '{{\"1\":null}}'))), length(json_pretty(j, '')) FROM d"
+                ),
+                "[788889, 948896]",
             ),
             (
                 "query 0 SELECT instr('a\u{e4}b\u{e4}', 'b\u{e4}'), replace('aXbX', 'X', 'YZ'), hex(unhex('4a-4B', '-'))",

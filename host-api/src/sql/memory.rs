@@ -1,7 +1,9 @@
 //! SQLite's memory: the system's, counted for the process that has it done something.
 //!
 //! An allocation beyond what the process may have fails, which SQLite handles as it does on a machine
-//! without memory: the statement fails with error 7. What one connection takes and another gives back
+//! without memory: the statement fails with error 7. A large one fails, too, if nobody waits any more for what
+//! SQLite does: it looks for that between rows and at jumps only, and a statement may call thousands of
+//! functions in between, each of which makes a megabyte of text. What one connection takes and another gives back
 //! (the index of a shared write-ahead log) makes one meter too high and one too low, by little.
 
 use std::ffi::{c_int, c_void};
@@ -9,8 +11,11 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use rusqlite::ffi::sqlite3_mem_methods;
 
-use super::scene::metered;
+use super::scene::{self, metered};
 use crate::held;
+
+/// From this size on SQLite is given nothing for those who have gone. By feel: what takes some time to fill.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// What SQLite has taken for one process. `Relaxed`: a number on which nothing else hangs.
 #[derive(Debug)]
@@ -47,7 +52,11 @@ pub(super) const METHODS: sqlite3_mem_methods = sqlite3_mem_methods {
     pAppData: std::ptr::null_mut(),
 };
 
-fn has_room_for(more: i64) -> bool {
+/// Whether there may be so many bytes more, for an allocation that is then so large.
+fn has_room_for(more: i64, whole: usize) -> bool {
+    if whole >= LARGE_BYTES && scene::here().is_some_and(|scene| scene.is_abandoned()) {
+        return false;
+    }
     metered(|meter| meter.has_room_for(more)).unwrap_or(true)
 }
 
@@ -75,7 +84,7 @@ unsafe fn bytes_of(at: *mut c_void) -> i64 {
 /// None; the type is SQLite's.
 unsafe extern "C" fn allocate(bytes: c_int) -> *mut c_void {
     let Ok(wanted) = usize::try_from(bytes) else { return std::ptr::null_mut() };
-    if !has_room_for(bytes.into()) {
+    if !has_room_for(bytes.into(), wanted) {
         return std::ptr::null_mut();
     }
     // SAFETY: any size may be asked for.
@@ -105,7 +114,7 @@ unsafe extern "C" fn reallocate(at: *mut c_void, bytes: c_int) -> *mut c_void {
     // SAFETY: forwards the caller's promise.
     let before = unsafe { bytes_of(at) };
     let more = i64::from(bytes) - before;
-    if more > 0 && !has_room_for(more) {
+    if more > 0 && !has_room_for(more, wanted) {
         return std::ptr::null_mut();
     }
     // SAFETY: forwards the caller's promise; SQLite asks for more than 0 bytes.
@@ -149,7 +158,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::scene::Scene;
-    use super::{METHODS, Meter};
+    use super::{LARGE_BYTES, METHODS, Meter};
+    use crate::jobs::Asker;
 
     #[test]
     fn what_is_taken_is_counted_and_too_much_refused() {
@@ -174,5 +184,27 @@ mod tests {
             // SAFETY: as above.
             assert!(unsafe { malloc(-1) }.is_null());
         });
+    }
+
+    #[test]
+    fn who_has_gone_gets_nothing_large() {
+        let scene = Arc::new(Scene::new(None, Arc::new(Meter::new(10_000_000))));
+        let malloc = METHODS.xMalloc.expect("set");
+        let free = METHODS.xFree.expect("set");
+        let waits = Arc::new(());
+        scene.set_asker(Some(Asker::of(&waits)));
+        let gets = |bytes: usize| {
+            let bytes = i32::try_from(bytes).expect("small");
+            // SAFETY: any size may be asked for.
+            let at = scene.within(|| unsafe { malloc(bytes) });
+            // SAFETY: allocated above, or null.
+            scene.within(|| unsafe { free(at) });
+            !at.is_null()
+        };
+        assert!(gets(LARGE_BYTES));
+        drop(waits);
+        assert!(!gets(LARGE_BYTES) && gets(LARGE_BYTES - 1));
+        scene.set_asker(None);
+        assert!(gets(LARGE_BYTES));
     }
 }

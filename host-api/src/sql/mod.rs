@@ -25,6 +25,7 @@
 mod database;
 mod files;
 mod functions;
+mod json;
 mod memory;
 mod rules;
 mod scene;

@@ -80,7 +80,7 @@ const WITHOUT_FILE: [&str; 2] = [":memory:", ""];
 const FORBIDDEN: [&str; 2] = ["load_extension", "fts3_tokenizer"];
 
 /// Functions that take the product of their arguments' lengths, and are not ours (`functions.rs`). Nothing can be asked while they work.
-const SLOW: [&str; 4] = ["like", "glob", "json_patch", "jsonb_patch"];
+const SLOW: [&str; 2] = ["like", "glob"];
 
 /// Most calls of those in a statement: they may all stand between two questions. By feel.
 const SLOW_CALLS_MAX: u64 = 32;
