@@ -103,6 +103,17 @@ fn children_of_every_kind_are_confined_and_late_answers_dropped() {
 }
 
 #[test]
+fn supervisors_have_many_children_and_extreme_settings() {
+    for workers in ["1", "2", "8"] {
+        let Some(output) = run_with(workers, "supervisor_limits") else { return };
+        let output = output.expect(0);
+        assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
+        let last = "ok and all have ended";
+        assert!(output.stdout.contains(last), "{output:#?}");
+    }
+}
+
+#[test]
 fn who_sends_to_do_harm_does_none() {
     for workers in ["1", "2", "8"] {
         let options = ["--workers", workers, "--allow-net", "listen:127.0.0.1:*"];

@@ -209,18 +209,12 @@ pub fn unregister(name: &str) {
     abi::registry_remove(name);
 }
 
-/// Kills a process and waits until it is gone, as its notice with this tag says.
-pub(crate) fn kill_and_wait(process: u64, tag: i64) {
-    abi::process_kill(process);
-    while !process_ended(tag, abi::FOREVER) {}
-}
-
-/// Waits for the notice of an end with this tag; whether it came in time. A message is no notice, whoever gave it the tag:
-/// only the runtime tells of ends.
-pub(crate) fn process_ended(tag: i64, timeout_ms: u64) -> bool {
+/// Waits for the notice of the end of a monitored process, with one of these tags; whether it came in time. Other messages
+/// with such a tag go. They are no notices, whoever gave them the tag: only the runtime tells of ends.
+pub(crate) fn process_ended(tags: &[i64], timeout_ms: u64) -> bool {
     let mut limit = Limit::new(timeout_ms);
     loop {
-        match abi::mailbox_receive(&[tag], limit.left()) {
+        match abi::mailbox_receive(tags, limit.left()) {
             Status::Other(abi::PROCESS_DIED) => return true,
             Status::TimedOut => return false,
             _ if limit.goes_on() => {}

@@ -24,8 +24,9 @@
 //! A supervisor needs the rights to [spawn](crate::Right::Spawn) and to [kill](crate::Right::Kill); to [make
 //! configurations](crate::Right::Configs) and to [give names](crate::Right::Names) if its children have any.
 //!
-//! `run.rs` is the supervisor at work; this file is what it is told to do.
+//! `run.rs` is the supervisor at work, `members.rs` keeps its children; this file is what it is told to do.
 
+mod members;
 mod run;
 
 use crate::abi::Routine;

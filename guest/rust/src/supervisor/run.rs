@@ -4,14 +4,16 @@
 //! its own. The monitor is what counts; the link makes children die when the supervisor is killed. The supervisor survives
 //! its links. It waits for one event at a time, and while it ends a child, only for that child's end.
 
+use super::members::{Member, Members, Place};
 use super::{Child, ChildInfo, Command, Restart, Shutdown, Strategy, Supervisor};
-use crate::abi::{self, Start};
+use crate::abi::{self, Start, Status};
 use crate::codec;
 use crate::config::ProcessConfig;
-use crate::link::{kill_and_wait, process_ended};
+use crate::event::Limit;
+use crate::link::process_ended;
 use crate::mailbox::{Mailbox, CONTEXT_TAG};
 use crate::time::milliseconds;
-use crate::{survive_links, Error, Event, ExitReason, Notice, Process, Right};
+use crate::{survive_links, Error, Event, Notice, Process, Right};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -34,26 +36,12 @@ const NAME_PATIENCE_MS: u64 = 1000;
 /// The exit code of a supervisor that gives up.
 const GAVE_UP: i32 = 1;
 
-/// A child and its present process.
-struct Member {
-    child: Child,
-    /// With the tag of its end.
-    running: Option<(u64, i64)>,
-    /// When it was started, and when it is to be started again.
-    since: Option<Instant>,
-    due: Option<Instant>,
-    /// Failures in a row.
-    failures: u32,
-    restarts: u64,
-    last_end: Option<ExitReason>,
-}
-
 struct Runner {
     strategy: Strategy,
     restarts_max: u32,
     period: Duration,
     backoff: Option<(Duration, Duration)>,
-    members: Vec<Member>,
+    members: Members,
     /// When children were started again, within the period.
     restarts: VecDeque<Instant>,
     next_tag: i64,
@@ -73,7 +61,7 @@ pub(super) fn run(supervisor: Supervisor, mailbox: Mailbox<Command>) {
         restarts_max: supervisor.restarts_max,
         period: supervisor.period,
         backoff: supervisor.backoff,
-        members: Vec::new(),
+        members: Members::default(),
         restarts: VecDeque::new(),
         next_tag: FIRST_TAG,
     };
@@ -92,10 +80,11 @@ pub(super) fn run(supervisor: Supervisor, mailbox: Mailbox<Command>) {
 impl Runner {
     /// Waits for something and does what it asks for; false: the supervisor ends.
     fn step(&mut self, mailbox: &Mailbox<Command>) -> bool {
-        let mut waiting = self.members.iter().filter_map(|member| member.due);
         let due = match self.strategy {
-            Strategy::OneForOne => waiting.min(),
-            Strategy::OneForAll | Strategy::RestForOne => waiting.next(),
+            Strategy::OneForOne => self.members.soonest(),
+            Strategy::OneForAll | Strategy::RestForOne => {
+                self.members.first_waiting(0).map(|(_, due)| due)
+            }
         };
         let event = match due {
             None => mailbox.next(),
@@ -135,7 +124,7 @@ impl Runner {
         match command {
             Command::Start(child, reply) => reply.send(self.add(child)),
             Command::End(id, reply) => {
-                let at = self.members.iter().position(|member| member.child.id == id);
+                let at = self.members.with_id(&id);
                 if let Some(at) = at {
                     self.end(at);
                     self.members.remove(at);
@@ -156,7 +145,7 @@ impl Runner {
 
     /// Starts a new child.
     fn add(&mut self, child: Child) -> Result<Process<()>, String> {
-        if self.members.iter().any(|member| member.child.id == child.id) {
+        if self.members.with_id(&child.id).is_some() {
             return Err(format!("the supervisor has a child {:?} already", child.id));
         }
         if child.name.is_some() && !may(Right::Names) {
@@ -165,17 +154,8 @@ impl Runner {
                 child.id
             ));
         }
-        self.members.push(Member {
-            child,
-            running: None,
-            since: None,
-            due: None,
-            failures: 0,
-            restarts: 0,
-            last_end: None,
-        });
-        let at = self.members.len() - 1;
-        self.start(at).inspect_err(|_| drop(self.members.pop())).map(Process::from_id)
+        let at = self.members.add(Member::new(child));
+        self.start(at).inspect_err(|_| self.members.remove(at)).map(Process::from_id)
     }
 
     /// Waits for a while for the end of the process that has a child's name, if one has.
@@ -185,18 +165,17 @@ impl Runner {
         let tag = self.next_tag;
         self.next_tag += 1;
         abi::monitor_with_tag(tag, holder);
-        if !process_ended(tag, NAME_PATIENCE_MS) {
+        if !process_ended(&[tag], NAME_PATIENCE_MS) {
             abi::stop_monitoring_with_tag(tag, holder);
         }
     }
 
     /// Starts a child's process.
-    fn start(&mut self, at: usize) -> Result<u64, String> {
+    fn start(&mut self, at: Place) -> Result<u64, String> {
         let tag = self.next_tag;
         self.next_tag += 1;
-        let member = &mut self.members[at];
-        member.due = None;
-        let child = &member.child;
+        self.members.set_due(at, None);
+        let child = &self.members.get(at).child;
         // Told in time, most often: then nothing has to be started in vain.
         if let Some(other) = child.name.as_deref().and_then(abi::registry_get) {
             return Err(taken(child, Some(other)));
@@ -213,21 +192,18 @@ impl Runner {
         let named = child.name.as_deref().map(|name| abi::registry_put_if_free(name, process));
         if named == Some(false) {
             let refused = taken(child, child.name.as_deref().and_then(abi::registry_get));
-            kill_and_wait(process, tag);
+            end_process(process, Shutdown::Kill, |timeout| process_ended(&[tag], timeout));
             return Err(refused);
         }
-        member.running = Some((process, tag));
-        member.since = Some(Instant::now());
+        self.members.started(at, process, tag);
         Ok(process)
     }
 
     /// A process has ended that was not told to.
     fn ended(&mut self, notice: Notice) {
-        let tag = notice.tag;
-        let ended = |member: &Member| member.running.is_some_and(|(_, running)| running == tag);
-        let Some(at) = self.members.iter().position(ended) else { return };
-        let member = &mut self.members[at];
-        member.running = None;
+        let Some(at) = self.members.with_tag(notice.tag) else { return };
+        self.members.ended(at);
+        let member = self.members.get(at);
         let failed = !notice.reason.is_normal();
         let again = match member.child.restart {
             Restart::Permanent => true,
@@ -243,39 +219,36 @@ impl Runner {
     }
 
     /// Has a child, and whoever the strategy says, started again.
-    fn restart(&mut self, at: usize, why: &str) {
+    fn restart(&mut self, at: Place, why: &str) {
         self.count_restart(at, why);
         let first = match self.strategy {
             Strategy::OneForOne => return self.schedule(at, at),
             Strategy::OneForAll => 0,
             Strategy::RestForOne => at,
         };
-        for sibling in (first..self.members.len()).rev() {
+        let group = self.members.from(first);
+        for &sibling in group.iter().rev() {
             self.end(sibling);
         }
-        // A temporary sibling was ended with the others, and is not started again.
-        let mut index = 0;
-        let failed = self.members[at].child.id.clone();
-        self.members.retain(|member| {
-            let stays = index < first || member.child.restart != Restart::Temporary;
-            index += 1;
-            stays
-        });
-        let failed = self.members.iter().position(|member| member.child.id == failed);
-        for sibling in first..self.members.len() {
-            self.schedule(sibling, failed.unwrap_or(sibling));
+        for sibling in group {
+            // A temporary sibling was ended with the others, and is not started again.
+            if self.members.get(sibling).child.restart == Restart::Temporary {
+                self.members.remove(sibling);
+            } else {
+                self.schedule(sibling, at);
+            }
         }
     }
 
     /// Gives up if there were too many within the period.
-    fn count_restart(&mut self, at: usize, why: &str) {
+    fn count_restart(&mut self, at: Place, why: &str) {
         let now = Instant::now();
         self.restarts.push_back(now);
         while self.restarts.front().is_some_and(|&then| now.duration_since(then) > self.period) {
             self.restarts.pop_front();
         }
         if self.restarts.len() > self.restarts_max as usize {
-            let (id, most) = (&self.members[at].child.id, self.restarts_max);
+            let (id, most) = (&self.members.get(at).child.id, self.restarts_max);
             let text = format!(
                 "more than {most} restarts within {:?}, the last one of {id:?}, whose process {why}",
                 self.period
@@ -285,10 +258,10 @@ impl Runner {
     }
 
     /// Says when a child is started again; as long after its failure as is due to the one that failed.
-    fn schedule(&mut self, at: usize, failed: usize) {
+    fn schedule(&mut self, at: Place, failed: Place) {
         let now = Instant::now();
         let delay = self.backoff.map_or(Duration::ZERO, |(first, most)| {
-            let member = &mut self.members[failed];
+            let member = self.members.get(failed);
             if at == failed {
                 let recovered = member.since.is_some_and(|since| now.duration_since(since) > most);
                 member.failures = if recovered { 0 } else { member.failures.saturating_add(1) };
@@ -296,53 +269,76 @@ impl Runner {
             let doublings = member.failures.saturating_sub(1).min(31);
             first.saturating_mul(1 << doublings).min(most)
         });
-        let member = &mut self.members[at];
-        member.due = Some(now + delay);
+        self.members.set_due(at, Some(now + delay));
     }
 
     /// Starts those whose time has come, in order.
     fn start_due(&mut self) {
-        for at in 0..self.members.len() {
-            match self.members[at].due {
-                None => continue,
-                Some(due) if due <= Instant::now() => {}
-                Some(_) if self.strategy == Strategy::OneForOne => continue,
-                // Later ones depend on it, and wait until it has started.
-                Some(_) => break,
+        if self.strategy == Strategy::OneForOne {
+            for at in self.members.due(Instant::now()) {
+                self.start_again(at);
             }
-            self.members[at].restarts += 1;
-            if let Err(reason) = self.start(at) {
-                self.count_restart(at, &format!("cannot be made: {reason}"));
-                let delay = self.backoff.map_or(NO_ROOM, |(_, most)| most);
-                self.members[at].due = Some(Instant::now() + delay);
-                if self.strategy != Strategy::OneForOne {
-                    break;
-                }
-            }
+            return;
         }
+        // Later ones depend on those before, and wait until they have started.
+        let mut from = 0;
+        while let Some((at, due)) = self.members.first_waiting(from) {
+            if due > Instant::now() || !self.start_again(at) {
+                break;
+            }
+            from = at + 1;
+        }
+    }
+
+    /// Whether that was possible. If not, it is tried again later.
+    fn start_again(&mut self, at: Place) -> bool {
+        self.members.get(at).restarts += 1;
+        let Err(reason) = self.start(at) else { return true };
+        self.count_restart(at, &format!("cannot be made: {reason}"));
+        let delay = self.backoff.map_or(NO_ROOM, |(_, most)| most);
+        self.members.set_due(at, Some(Instant::now() + delay));
+        false
     }
 
     /// Ends a child's process, if it runs, and waits for its end.
-    fn end(&mut self, at: usize) {
-        let member = &mut self.members[at];
-        member.due = None;
-        let Some((process, tag)) = member.running.take() else { return };
-        let asked = |timeout| {
-            abi::send_exit(process);
-            process_ended(tag, timeout)
-        };
-        match member.child.shutdown {
-            Shutdown::Kill => kill_and_wait(process, tag),
-            Shutdown::Within(limit) if asked(milliseconds(limit)) => {}
-            Shutdown::Within(_) => kill_and_wait(process, tag),
-            Shutdown::Wait => drop(asked(abi::FOREVER)),
+    fn end(&mut self, at: Place) {
+        self.members.set_due(at, None);
+        let Some((process, tag)) = self.members.ended(at) else { return };
+        // What links tell is taken out on the way: else each end would leave one more to look at for all others.
+        let tags = [tag, LINK_TAG];
+        end_process(process, self.members.get(at).child.shutdown, |timeout| {
+            process_ended(&tags, timeout)
+        });
+    }
+
+    /// Ends all children, the last one first, before the supervisor ends. What else comes into its mailbox meanwhile is
+    /// of no use to anybody; ends that come before their turn are noted, so none is searched for.
+    fn end_all(&mut self) {
+        while let Some(at) = self.members.last() {
+            if let Some(process) = self.members.get(at).process() {
+                let shutdown = self.members.get(at).child.shutdown;
+                end_process(process, shutdown, |timeout| self.has_ended(at, timeout));
+            }
+            self.members.remove(at);
         }
     }
 
-    fn end_all(&mut self) {
-        for at in (0..self.members.len()).rev() {
-            self.end(at);
+    /// Waits for the end of a child's process and drops all else; whether it came in time.
+    fn has_ended(&mut self, at: Place, timeout_ms: u64) -> bool {
+        let mut limit = Limit::new(timeout_ms);
+        while self.members.get(at).process().is_some() {
+            match abi::mailbox_receive(&[], limit.left()) {
+                Status::TimedOut => return false,
+                Status::Other(abi::PROCESS_DIED) => {
+                    if let Some(ended) = self.members.with_tag(abi::message_tag()) {
+                        self.members.ended(ended);
+                    }
+                }
+                _ if limit.goes_on() => {}
+                _ => return false,
+            }
         }
+        true
     }
 
     /// Fails, with a word about it; first all children end.
@@ -353,11 +349,28 @@ impl Runner {
     }
 }
 
+/// Ends a process as is said; `ended` waits so long for the notice of its end.
+fn end_process(process: u64, shutdown: Shutdown, mut ended: impl FnMut(u64) -> bool) {
+    let patience = match shutdown {
+        Shutdown::Kill => None,
+        Shutdown::Within(limit) => Some(milliseconds(limit)),
+        Shutdown::Wait => Some(abi::FOREVER),
+    };
+    let asked = patience.is_some_and(|patience| {
+        abi::send_exit(process);
+        ended(patience)
+    });
+    if !asked {
+        abi::process_kill(process);
+        while !ended(abi::FOREVER) {}
+    }
+}
+
 impl Member {
     fn info(&self) -> ChildInfo {
         ChildInfo {
             id: self.child.id.clone(),
-            process: self.running.map(|(process, _)| Process::from_id(process)),
+            process: self.process().map(Process::from_id),
             restarts: self.restarts,
             last_end: self.last_end.clone(),
             usage: self.child.config.as_ref().map(ProcessConfig::usage),

@@ -1,0 +1,74 @@
+//! Supervisors of very many children, and with extreme settings. Prints `ok <behaviour>` for each.
+
+use lunatic::{Child, Process, ProcessConfig, Restart, Strategy, Supervisor, SupervisorRef};
+use std::time::Duration;
+use test_guests::{check, check_eq, wait_until};
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn main() {
+    lunatic::survive_links(true);
+    many_children();
+    many_ends();
+}
+
+fn waits(_: u64) {
+    loop {
+        lunatic::sleep(LONG);
+    }
+}
+
+fn start(strategy: Strategy) -> Supervisor {
+    Supervisor::new(strategy).intensity(u32::MAX, LONG)
+}
+
+fn id(number: u64) -> String {
+    format!("child {number}")
+}
+
+/// Starts so many children and ends them in turn, in order, but for the last, with whom it stops. What that costs, in
+/// fuel; a failure among them is mended.
+fn cost(children: u64) -> u64 {
+    let config = ProcessConfig::like_mine().fuel(u64::MAX >> 1);
+    let supervisor = start(Strategy::OneForOne).start_with(&config).unwrap();
+    let mut last = None;
+    for number in 0..children {
+        last = Some(supervisor.start_child(Child::new(id(number), number, waits)).unwrap());
+    }
+    last.unwrap().kill();
+    let last = children - 1;
+    wait_until("it is started again", || {
+        supervisor.children().unwrap()[last as usize].restarts == 1
+    });
+    for number in 0..last {
+        assert_eq!(supervisor.end_child(&id(number)), Ok(true));
+    }
+    check_eq("the last one is left", ids(&supervisor), vec![id(last)]);
+    supervisor.stop().unwrap();
+    config.usage().fuel
+}
+
+fn ids(supervisor: &SupervisorRef) -> Vec<String> {
+    supervisor.children().unwrap().into_iter().map(|child| child.id).collect()
+}
+
+fn many_children() {
+    let (few, many) = (cost(500), cost(10_000));
+    check("twenty times the children cost no fifty times as much", many < 50 * few);
+}
+
+/// All end at once, by themselves and because all are ended, while the supervisor is told to stop.
+fn many_ends() {
+    for strategy in [Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne] {
+        let supervisor = start(strategy).start().unwrap();
+        let mut processes = Vec::new();
+        for number in 0..3_000 {
+            let restart = [Restart::Permanent, Restart::Transient, Restart::Temporary];
+            let child = Child::new(id(number), number, waits).restart(restart[number as usize % 3]);
+            processes.push(supervisor.start_child(child).unwrap());
+        }
+        processes.iter().skip(1).step_by(2).for_each(Process::kill);
+        check_eq("a supervisor of many that end stops", supervisor.stop(), Ok(()));
+        check("and all have ended", processes.iter().all(|process| !process.is_alive()));
+    }
+}
