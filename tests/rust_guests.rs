@@ -108,7 +108,7 @@ fn supervisors_have_many_children_and_extreme_settings() {
         let Some(output) = run_with(workers, "supervisor_limits") else { return };
         let output = output.expect(0);
         assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
-        let last = "ok and all have ended";
+        let last = "ok and stop";
         assert!(output.stdout.contains(last), "{output:#?}");
     }
 }

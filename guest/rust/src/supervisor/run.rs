@@ -29,6 +29,9 @@ const PARENT_TAG: i64 = LINK_TAG - 1;
 /// How long it waits when a process cannot be made, if there is no backoff.
 const NO_ROOM: Duration = Duration::from_millis(10);
 
+/// How long a wait is that is longer than a clock can say.
+const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// How long the process that has the name of a first child is waited for. It may be about to end: the child of a
 /// predecessor that was killed.
 const NAME_PATIENCE_MS: u64 = 1000;
@@ -269,7 +272,7 @@ impl Runner {
             let doublings = member.failures.saturating_sub(1).min(31);
             first.saturating_mul(1 << doublings).min(most)
         });
-        self.members.set_due(at, Some(now + delay));
+        self.members.set_due(at, Some(after(now, delay)));
     }
 
     /// Starts those whose time has come, in order.
@@ -296,7 +299,7 @@ impl Runner {
         let Err(reason) = self.start(at) else { return true };
         self.count_restart(at, &format!("cannot be made: {reason}"));
         let delay = self.backoff.map_or(NO_ROOM, |(_, most)| most);
-        self.members.set_due(at, Some(Instant::now() + delay));
+        self.members.set_due(at, Some(after(Instant::now(), delay)));
         false
     }
 
@@ -364,6 +367,11 @@ fn end_process(process: u64, shutdown: Shutdown, mut ended: impl FnMut(u64) -> b
         abi::process_kill(process);
         while !ended(abi::FOREVER) {}
     }
+}
+
+/// So long after `now`, or so late that nobody lives to see it.
+fn after(now: Instant, delay: Duration) -> Instant {
+    now.checked_add(delay).unwrap_or_else(|| now + AGES)
 }
 
 impl Member {

@@ -10,12 +10,17 @@ fn main() {
     lunatic::survive_links(true);
     many_children();
     many_ends();
+    longest_backoff();
 }
 
 fn waits(_: u64) {
     loop {
         lunatic::sleep(LONG);
     }
+}
+
+fn fails(_: u64) {
+    std::process::abort();
 }
 
 fn start(strategy: Strategy) -> Supervisor {
@@ -70,5 +75,22 @@ fn many_ends() {
         processes.iter().skip(1).step_by(2).for_each(Process::kill);
         check_eq("a supervisor of many that end stops", supervisor.stop(), Ok(()));
         check("and all have ended", processes.iter().all(|process| !process.is_alive()));
+    }
+}
+
+fn longest_backoff() {
+    for (first, most) in [(Duration::MAX, Duration::MAX), (Duration::from_secs(1), Duration::MAX)] {
+        let supervisor = start(Strategy::OneForOne)
+            .backoff(first, most)
+            .child(Child::new("fails", 0, fails))
+            .child(Child::new("waits", 0, waits))
+            .start()
+            .unwrap();
+        wait_until("the child has failed", || supervisor.children().unwrap()[0].process.is_none());
+        check(
+            "a supervisor can wait for ever",
+            supervisor.children().unwrap()[1].process.is_some(),
+        );
+        check_eq("and stop", supervisor.stop(), Ok(()));
     }
 }
