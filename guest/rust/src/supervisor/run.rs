@@ -215,7 +215,11 @@ impl Runner {
         };
         member.last_end = Some(notice.reason);
         if again {
-            self.restart(at, &notice.text);
+            let why = match notice.text.as_str() {
+                "" => "returned, as only a transient or temporary one may",
+                text => text,
+            };
+            self.restart(at, why);
         } else if member.child.restart == Restart::Temporary {
             self.members.remove(at);
         }

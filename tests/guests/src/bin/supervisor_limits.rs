@@ -11,6 +11,7 @@ fn main() {
     many_children();
     many_ends();
     longest_backoff();
+    too_many_normal_ends();
 }
 
 fn waits(_: u64) {
@@ -93,4 +94,15 @@ fn longest_backoff() {
         );
         check_eq("and stop", supervisor.stop(), Ok(()));
     }
+}
+
+fn too_many_normal_ends() {
+    let supervisor = Supervisor::new(Strategy::OneForOne)
+        .intensity(2, LONG)
+        .child(Child::new("returns", 0, |_: u64| {}))
+        .start();
+    if let Ok(supervisor) = supervisor {
+        wait_until("it gives up", || !supervisor.process().is_alive());
+    }
+    check("a permanent child that returns too often is too much", true);
 }
