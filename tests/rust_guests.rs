@@ -106,7 +106,8 @@ fn children_of_every_kind_are_confined_and_late_answers_dropped() {
 fn supervisors_have_many_children_and_extreme_settings() {
     for workers in ["1", "2", "8"] {
         let Some(output) = run_with(workers, "supervisor_limits") else { return };
-        let output = output.expect(0).says(&["the last one of \"returns\", whose process returned"]);
+        let output =
+            output.expect(0).says(&["the last one of \"returns\", whose process returned"]);
         assert!(output.stdout.lines().all(|line| line.starts_with("ok ")), "{output:#?}");
         let last = "ok a permanent child that returns too often is too much";
         assert!(output.stdout.contains(last), "{output:#?}");

@@ -8,14 +8,14 @@
 use crate::abi;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 /// What a process that is spawned with it may do and have: see [`Process::spawn_with`](crate::Process::spawn_with) and
 /// [`Child::config`](crate::Child::config).
 ///
 /// A new one grants the standard streams and nothing else, within the limits of the process that spawns with it. A process
 /// can give its children at most what it has itself. One configuration may serve any number of processes; what is changed
-/// later holds for those that are spawned later.
+/// later holds for those that are spawned later. A process can have spawned with some 4,000 of them that it has not dropped.
 ///
 /// A clone, or one that has travelled in a message, grants the same (of what its new owner has), and counts what its
 /// own processes use.
@@ -56,11 +56,20 @@ enum Wish {
 
 /// A configuration of the runtime's.
 #[derive(Debug)]
-struct Made {
+pub(crate) struct Made {
     /// Negative: there is none, as this process may not make any.
     id: i64,
     /// The first thing that was refused.
     refused: Option<String>,
+}
+
+/// Most configurations that the runtime keeps for a process.
+const CONFIGS_MAX: u64 = 4096;
+
+thread_local! {
+    /// How many this process has made and not dropped, and how many it may have.
+    static MADE: Cell<u64> = const { Cell::new(0) };
+    static MOST: Cell<u64> = const { Cell::new(CONFIGS_MAX) };
 }
 
 /// What a process may do in a directory that it is given.
@@ -375,12 +384,37 @@ impl ProcessConfig {
 
     /// Its number in this process, if nothing of it was refused.
     pub(crate) fn id(&self) -> Result<i64, Error> {
-        let made = self.made.get_or_init(|| Made::new(self.like_mine, &self.wishes));
-        match &made.refused {
-            Some(reason) => Err(Error::Config { reason: reason.clone() }),
-            None => Ok(made.id),
+        if self.made.get().is_none() {
+            check_room()?;
         }
+        self.made.get_or_init(|| Made::new(self.like_mine, &self.wishes)).granted().map(Made::id)
     }
+
+    /// The same for one spawn: it is dropped with what this answers, and what its process uses is not counted.
+    pub(crate) fn for_one_spawn(&self) -> Result<Made, Error> {
+        check_room()?;
+        let made = Made::new(self.like_mine, &self.wishes);
+        made.granted()?;
+        Ok(made)
+    }
+
+    /// Whether the runtime can keep one more for this process, and then has room for one that is not kept.
+    pub(crate) fn one_more_can_be_kept() -> bool {
+        MADE.get() + 1 < MOST.get()
+    }
+}
+
+/// The runtime would end a process that makes too many.
+fn check_room() -> Result<(), Error> {
+    let (made, most) = (MADE.get(), MOST.get());
+    if made < most {
+        return Ok(());
+    }
+    let reason = format!(
+        "this process has {made} configurations that it has spawned with, the most there can be; drop some of them, or \
+         spawn with the same one again"
+    );
+    Err(Error::Config { reason })
 }
 
 impl Made {
@@ -389,8 +423,23 @@ impl Made {
         let refused =
             "this process may not make configurations; its parent, or `lunatic run`, decides that";
         let mut made = Made { id, refused: (id < 0).then(|| refused.to_string()) };
+        if id >= 0 && MADE.replace(MADE.get() + 1) == 0 {
+            // Nobody has lowered this yet: it is the process's own limit.
+            MOST.set(abi::config_limit(id, limit::RESOURCES).min(CONFIGS_MAX));
+        }
         wishes.iter().for_each(|wish| made.grant(wish));
         made
+    }
+
+    pub(crate) fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn granted(&self) -> Result<&Made, Error> {
+        match &self.refused {
+            Some(reason) => Err(Error::Config { reason: reason.clone() }),
+            None => Ok(self),
+        }
     }
 
     /// Tells the runtime a wish, unless it has refused one before.
@@ -428,6 +477,7 @@ impl Drop for Made {
     fn drop(&mut self) {
         if self.id >= 0 {
             abi::config_drop(self.id);
+            MADE.set(MADE.get() - 1);
         }
     }
 }

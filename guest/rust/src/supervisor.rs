@@ -366,7 +366,8 @@ pub struct ChildInfo {
     pub restarts: u64,
     /// Why its last process has ended.
     pub last_end: Option<ExitReason>,
-    /// What all its processes together have used so far; `None` if it has no [configuration](Child::config) of its own.
+    /// What all its processes together have used so far; `None` if it has no [configuration](Child::config) of its own, or
+    /// its supervisor had some 4,000 children with one before it: no more are counted.
     pub usage: Option<Usage>,
 }
 

@@ -11,6 +11,7 @@ mod host {
         copy_own() -> i64;
         set_limit(config: i64, limit: u32, value: u64, id: *mut u64) -> i32;
         set_right(config: i64, right: u32, has: u32, id: *mut u64) -> i32;
+        get_limit(config: i64, limit: u32) -> u64;
         has_right(config: i64, right: u32) -> u32;
         add_dir(config: i64, path_ptr: *const u8, path_len: usize, name_ptr: *const u8,
             name_len: usize, writes: u32, id: *mut u64) -> i32;
@@ -58,6 +59,11 @@ pub(crate) fn config_set_limit(config: i64, limit: u32, value: u64) -> Result<()
     // SAFETY: `error` is 8 writable bytes that outlive the call.
     let status = unsafe { host::set_limit(config, limit, value, &mut error) };
     accepted(status, error)
+}
+
+pub(crate) fn config_limit(config: i64, limit: u32) -> u64 {
+    // SAFETY: takes no pointer.
+    unsafe { host::get_limit(config, limit) }
 }
 
 pub(crate) fn config_set_overflow(config: i64, overflow: u32) {

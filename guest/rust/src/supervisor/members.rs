@@ -11,6 +11,8 @@ use std::time::Instant;
 /// A child and its present process.
 pub(super) struct Member {
     pub(super) child: Child,
+    /// Whether its configuration is kept while it is a child, so that what its processes use is counted.
+    pub(super) counted: bool,
     /// With the tag of its end.
     running: Option<(u64, i64)>,
     /// When it was started, and when it is to be started again.
@@ -23,9 +25,10 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(child: Child) -> Member {
+    pub(super) fn new(child: Child, counted: bool) -> Member {
         Member {
             child,
+            counted,
             running: None,
             since: None,
             due: None,

@@ -8,7 +8,7 @@ use super::members::{Member, Members, Place};
 use super::{Child, ChildInfo, Command, Restart, Shutdown, Strategy, Supervisor};
 use crate::abi::{self, Start, Status};
 use crate::codec;
-use crate::config::ProcessConfig;
+use crate::config::{Made, ProcessConfig};
 use crate::event::Limit;
 use crate::link::process_ended;
 use crate::mailbox::{Mailbox, CONTEXT_TAG};
@@ -157,7 +157,9 @@ impl Runner {
                 child.id
             ));
         }
-        let at = self.members.add(Member::new(child));
+        // There is not room for those of very many children.
+        let counted = child.config.is_some() && ProcessConfig::one_more_can_be_kept();
+        let at = self.members.add(Member::new(child, counted));
         self.start(at).inspect_err(|_| self.members.remove(at)).map(Process::from_id)
     }
 
@@ -178,19 +180,20 @@ impl Runner {
         let tag = self.next_tag;
         self.next_tag += 1;
         self.members.set_due(at, None);
-        let child = &self.members.get(at).child;
+        let member = self.members.get(at);
+        let child = &member.child;
         // Told in time, most often: then nothing has to be started in vain.
         if let Some(other) = child.name.as_deref().and_then(abi::registry_get) {
             return Err(taken(child, Some(other)));
         }
-        let config = child.config.as_ref().map_or(Ok(abi::OWN_CONFIG), ProcessConfig::id);
-        let config = config.map_err(|error| error.to_string())?;
+        let config = Lent::by(member).map_err(|error| error.to_string())?;
         abi::message_create(CONTEXT_TAG, child.context.len());
         if abi::message_write(&child.context) < child.context.len() {
             codec::discard();
             return Err(format!("the context of {:?} is too large for a message", child.id));
         }
-        let start = Start { routine: child.routine, config, link: LINK_TAG, monitor: tag };
+        let (routine, config) = (child.routine, config.id());
+        let start = Start { routine, config, link: LINK_TAG, monitor: tag };
         let process = abi::spawn(start).inspect_err(|_| codec::discard())?;
         let named = child.name.as_deref().map(|name| abi::registry_put_if_free(name, process));
         if named == Some(false) {
@@ -385,7 +388,32 @@ impl Member {
             process: self.process().map(Process::from_id),
             restarts: self.restarts,
             last_end: self.last_end.clone(),
-            usage: self.child.config.as_ref().map(ProcessConfig::usage),
+            usage: self.child.config.as_ref().filter(|_| self.counted).map(ProcessConfig::usage),
+        }
+    }
+}
+
+/// What a child's process is spawned with.
+enum Lent {
+    /// A number of one that is kept, or of the supervisor's own.
+    Kept(i64),
+    /// It is dropped after the spawn. The process keeps what it says.
+    Brief(Made),
+}
+
+impl Lent {
+    fn by(member: &Member) -> Result<Lent, Error> {
+        match &member.child.config {
+            None => Ok(Lent::Kept(abi::OWN_CONFIG)),
+            Some(config) if member.counted => config.id().map(Lent::Kept),
+            Some(config) => config.for_one_spawn().map(Lent::Brief),
+        }
+    }
+
+    fn id(&self) -> i64 {
+        match self {
+            Lent::Kept(id) => *id,
+            Lent::Brief(made) => made.id(),
         }
     }
 }

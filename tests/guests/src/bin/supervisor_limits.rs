@@ -1,6 +1,9 @@
 //! Supervisors of very many children, and with extreme settings. Prints `ok <behaviour>` for each.
 
-use lunatic::{Child, Process, ProcessConfig, Restart, Strategy, Supervisor, SupervisorRef};
+use lunatic::{
+    Child, ChildInfo, Error, Mailbox, Process, ProcessConfig, Reply, Restart, Strategy, Supervisor,
+    SupervisorRef,
+};
 use std::time::Duration;
 use test_guests::{check, check_eq, wait_until};
 
@@ -10,6 +13,7 @@ fn main() {
     lunatic::survive_links(true);
     many_children();
     many_ends();
+    many_configurations();
     longest_backoff();
     too_many_normal_ends();
 }
@@ -76,6 +80,62 @@ fn many_ends() {
         processes.iter().skip(1).step_by(2).for_each(Process::kill);
         check_eq("a supervisor of many that end stops", supervisor.stop(), Ok(()));
         check("and all have ended", processes.iter().all(|process| !process.is_alive()));
+    }
+}
+
+/// Says whether it cannot have as much memory as others.
+fn confined(_: u64, mailbox: Mailbox<Reply<bool>>) {
+    loop {
+        let reply = mailbox.receive();
+        let mut room = Vec::<u8>::new();
+        let refused = room.try_reserve(64 << 20).is_err();
+        std::hint::black_box(room);
+        reply.send(refused);
+    }
+}
+
+fn many_configurations() {
+    let supervisor = start(Strategy::OneForOne).start().unwrap();
+    let child = |number| {
+        let config = ProcessConfig::new().memory(32 << 20);
+        Child::with_mailbox(id(number), number, confined).config(config)
+    };
+    let all = 5_000;
+    for number in 0..all {
+        supervisor.start_child(child(number)).unwrap();
+    }
+    let last = || Process::<Reply<bool>>::from_id(nth(&supervisor, all as usize - 1).id());
+    check_eq("the last of many children is confined", last().call(|reply| reply), Ok(true));
+    let first = last();
+    first.kill();
+    wait_until("it starts again", || {
+        supervisor.children().unwrap()[all as usize - 1].restarts == 1 && last() != first
+    });
+    check_eq("so it is when it was started again", last().call(|reply| reply), Ok(true));
+    let children = supervisor.children().unwrap();
+    let counted = children.iter().filter(|child| child.usage.is_some()).count();
+    check("what the first of them use is counted", (4_000..4_096).contains(&counted));
+    let spawned = |child: &ChildInfo| child.usage.is_none_or(|usage| usage.spawned == 1);
+    check("of each by itself", children.iter().all(spawned));
+    check_eq("others stop with them", supervisor.stop(), Ok(()));
+
+    // The same without a supervisor.
+    let configs: Vec<_> = (0..5_000).map(|_| ProcessConfig::new()).collect();
+    let spawn = |config: &ProcessConfig| Process::spawn_with(config, 0, |_: u64| {});
+    let granted = configs.iter().take_while(|&config| spawn(config).is_ok()).count();
+    check_eq("a process has so many configurations", granted, 4_096);
+    let refused = spawn(&configs[granted]).map(drop);
+    check("the next is refused", matches!(refused, Err(Error::Config { .. })));
+    drop(configs.into_iter().next());
+    check("until others are dropped", spawn(&ProcessConfig::new()).is_ok());
+}
+
+/// The process of a child that runs.
+fn nth(supervisor: &SupervisorRef, at: usize) -> Process<()> {
+    loop {
+        if let Some(process) = supervisor.children().unwrap()[at].process {
+            return process;
+        }
     }
 }
 
