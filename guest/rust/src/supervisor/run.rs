@@ -344,8 +344,10 @@ impl Runner {
                         self.members.ended(ended);
                     }
                 }
-                _ if limit.goes_on() => {}
-                _ => return false,
+                _ => {}
+            }
+            if !limit.goes_on() {
+                return self.members.get(at).process().is_none();
             }
         }
         true

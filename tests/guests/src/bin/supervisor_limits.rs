@@ -1,8 +1,8 @@
 //! Supervisors of very many children, and with extreme settings. Prints `ok <behaviour>` for each.
 
 use lunatic::{
-    Child, ChildInfo, Error, Mailbox, Process, ProcessConfig, Reply, Restart, Strategy, Supervisor,
-    SupervisorRef,
+    Child, ChildInfo, Error, Mailbox, Process, ProcessConfig, Reply, Restart, Shutdown, Strategy,
+    Supervisor, SupervisorRef,
 };
 use std::time::Duration;
 use test_guests::{check, check_eq, wait_until};
@@ -13,6 +13,7 @@ fn main() {
     lunatic::survive_links(true);
     many_children();
     many_ends();
+    ends_of_others();
     many_configurations();
     longest_backoff();
     too_many_normal_ends();
@@ -81,6 +82,39 @@ fn many_ends() {
         check_eq("a supervisor of many that end stops", supervisor.stop(), Ok(()));
         check("and all have ended", processes.iter().all(|process| !process.is_alive()));
     }
+}
+
+/// Sleeps and says that it has.
+fn sleeper(number: u64) {
+    lunatic::sleep(Duration::from_millis(50 * number));
+    log(number);
+}
+
+fn log(number: u64) {
+    Process::<u64>::lookup("log").expect("the main process lives").send(number);
+}
+
+fn ends_of_others() {
+    Process::<u64>::current().register("log");
+    let deaf = Child::new("deaf", 0, |_: u64| {
+        lunatic::survive_links(true);
+        log(0);
+        waits(0)
+    });
+    let supervisor = start(Strategy::OneForOne).start().unwrap();
+    let all = 100;
+    for number in 1..=all {
+        let sleeper = Child::new(id(number), number, sleeper).restart(Restart::Temporary);
+        supervisor.start_child(sleeper).unwrap();
+    }
+    let short = Shutdown::Within(Duration::from_millis(100));
+    supervisor.start_child(deaf.shutdown(short)).unwrap();
+    let mailbox = Mailbox::<u64>::own();
+    let before =
+        std::iter::from_fn(|| Some(mailbox.receive()).filter(|&number| number > 0)).count();
+    check_eq("it stops while others end one by one", supervisor.stop(), Ok(()));
+    let ended = before + std::iter::from_fn(|| mailbox.try_receive().ok()).count();
+    check("and gives no child more time for that", ended < all as usize);
 }
 
 /// Says whether it cannot have as much memory as others.
