@@ -88,9 +88,9 @@ pub(crate) struct Limit {
     late: u32,
 }
 
-/// So much may wait in front of what is wanted when the time is over. By feel: a wait without time passes over what waits,
-/// and yet ends when somebody sends without end.
-const LATE_MAX: u32 = 1024;
+/// So much may wait in front of what is wanted when the time is over. By feel: more than waits in any mailbox that is read,
+/// and yet an end for who is sent such things for ever, after some tenths of a second.
+const LATE_MAX: u32 = 1 << 20;
 
 impl Limit {
     pub(crate) fn new(timeout_ms: u64) -> Limit {
