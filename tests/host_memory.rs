@@ -143,7 +143,9 @@ fn many_who_hold_little_are_not_spared_because_somebody_else_holds_more() {
             )
         ),
     );
-    for (hostile, says) in [("many", "most was held"), ("chans", "closed and emptied")] {
+    for (hostile, says) in
+        [("many", "as one of many that together had most"), ("chans", "closed and emptied")]
+    {
         let body = format!(
             "(local.set $to {}) (call $sleep (i64.const 20)) (drop {}) (call $sleep (i64.const 700))
              (call $say32 (call $exists (local.get $to)))

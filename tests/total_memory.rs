@@ -193,7 +193,7 @@ fn those_who_touch_most_of_what_is_free_end_and_others_do_not() {
         );
         run_wat_with(options, &text).expect(0).prints(&[OUT_OF_MEMORY, 64 << 20, 5]).says(&[
             "ran out of memory: it took",
-            "the most of all, and all processes together may take 67108864 (--max-total-memory)",
+            "as one of many that together had most, and all processes together may take 67108864",
         ]);
     }
 }
@@ -239,6 +239,44 @@ fn a_main_process_that_takes_most_stays_unless_it_takes_twice_as_much() {
             1,
         );
         run_wat_with(options, &text).expect(0).prints(&[1, OUT_OF_MEMORY, 64 << 20]);
+    }
+}
+
+#[test]
+fn many_who_take_little_are_not_spared_because_somebody_else_takes_more() {
+    // One takes three megabytes; another child has a hundred children that take one each, which is free at
+    // first.
+    let at = "(i32.add (i32.const 65536) (i32.shl (i32.wrap_i64 (local.get $i)) (i32.const 3)))";
+    let items = format!(
+        "{TOUCH}
+         (func (export \"big\") (param $main i64)
+           (drop (memory.grow (i32.const 48))) (call $touch (i32.const 3145728))
+           (call $send (local.get $main) (i64.const 1)) (call $sleep (i64.const -1)))
+         (func (export \"light\") (param i64)
+           (drop (call $recv)) (call $touch (i32.const 1048576)) (call $sleep (i64.const -1)))
+         (func (export \"hostile\") (param $main i64) (local $i i64)
+           {} {} (call $send (local.get $main) (i64.const 1)) (call $sleep (i64.const -1)))",
+        times(100, &format!("(i64.store {at} {})", spawn_with("light", "(i64.const 0)"))),
+        times(100, &format!("(call $send (i64.load {at}) (i64.const 1))")),
+    );
+    let body = format!(
+        "(local $to i64) (local $i i64) (local $sum i64)
+         (local.set $to {}) (call $say (call $recv))
+         (drop {}) (drop (call $recv))
+         (call $sleep (i64.const 500)) (call $say32 (call $exists (local.get $to)))",
+        spawn_with("big", "(call $self)"),
+        spawn_with("hostile", "(call $self)"),
+    );
+    for options in WAYS {
+        let text = program(&items, &body).replacen(
+            "(memory (export \"memory\") 2)",
+            "(memory (export \"memory\") 16)",
+            1,
+        );
+        run_wat_with(options, &text)
+            .expect(0)
+            .prints(&[1, 1])
+            .says(&["as one of many that together had most"]);
     }
 }
 

@@ -105,6 +105,8 @@ pub enum Shortage {
     },
     /// Memory of its own, of which all processes together may have the limit: it had the most.
     Memory {
+        /// Of all processes, and not of those of the branch that together had most.
+        of_all: bool,
         /// Bytes that it has touched, and that the host held for it.
         taken: u64,
     },
@@ -118,6 +120,11 @@ pub enum Shortage {
         /// How many bytes were held for it.
         held: u64,
     },
+}
+
+/// What made a process that ended for a shortage the one to end.
+fn most_of(all: bool) -> &'static str {
+    if all { "the most of all" } else { "as one of many that together had most" }
 }
 
 /// The first end in a chain of links.
@@ -244,18 +251,14 @@ impl fmt::Display for ExitReason {
                 Shortage::Host { of_all, held } => write!(
                     f,
                     "ran out of host memory: {held} bytes of messages and resources were held for it, \
-                     the most {}, and all processes together may have {limit} (--max-host-memory)",
-                    if *of_all {
-                        "of all"
-                    } else {
-                        "of those that descend from the same child of the main process, for whom most \
-                         was held"
-                    }
+                     {}, and all processes together may have {limit} (--max-host-memory)",
+                    most_of(*of_all)
                 ),
-                Shortage::Memory { taken } => write!(
+                Shortage::Memory { of_all, taken } => write!(
                     f,
-                    "ran out of memory: it took {taken} bytes, the most of all, and all processes \
-                     together may take {limit} (--max-total-memory)"
+                    "ran out of memory: it took {taken} bytes, {}, and all processes together \
+                     may take {limit} (--max-total-memory)",
+                    most_of(*of_all)
                 ),
                 Shortage::Flood { alone, to, held } => write!(
                     f,

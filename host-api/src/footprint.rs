@@ -11,12 +11,14 @@
 //! 3. If it goes on growing nevertheless, as guests touch what they have, those who take most end, so many
 //!    as it takes: what they have touched, and what the host holds for them. With very many processes they
 //!    are found among some thousands chosen at random: where many are large, some of them are among these.
+//!    If none of them takes a sixteenth of what there is, it is a matter of many: then the branch is found
+//!    that takes most, by what those who were chosen say for all, and its processes end first.
 //!    What the victims had is given back before more are looked for, unless it goes on growing.
 //!
-//! **Who cannot become a victim**: who takes less than others, be they ever so many; and, as its end is
-//! everybody's, a main process that takes less than twice as much.
+//! **Who cannot become a victim**: who takes less than others, and who is of another branch than many who
+//! take more together; and, as its end is everybody's, a main process that takes less than twice as much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -48,6 +50,8 @@ const SLACK_MIN: u64 = 32 << 20;
 /// Who is measured: those who may take most, as they have the longest memories, and some of all.
 const LARGEST: usize = 64;
 const SAMPLES: usize = 4096;
+/// Who takes less than this part of what there is is not to blame alone: its branch may be.
+const FAIR_SHARE: u64 = 16;
 /// How long victims have for their end, and what they had for being given back, in looks.
 const LOOKS_MAX: u32 = 100;
 
@@ -164,7 +168,12 @@ fn relieve(limit: u64) {
     let excess = look().saturating_sub(limit);
     let mut ended = Vec::new();
     let mut freed = 0;
-    for Candidate { node, pid, takes } in largest(&nodes) {
+    let mut candidates = largest(&nodes);
+    let of_all = candidates.first().is_some_and(|first| first.takes >= limit / FAIR_SHARE);
+    if !of_all {
+        sort_by_groups(&mut candidates);
+    }
+    for Candidate { node, pid, takes, .. } in candidates {
         if freed >= excess {
             break;
         }
@@ -172,7 +181,7 @@ fn relieve(limit: u64) {
         if node.is_main(pid) && !ended.is_empty() {
             continue;
         }
-        let of = Shortage::Memory { taken: takes };
+        let of = Shortage::Memory { of_all, taken: takes };
         node.ties.kill_from_outside(node.handle(), pid, ExitReason::OutOfMemory { of, limit });
         freed += takes;
         ended.push((node, pid));
@@ -205,13 +214,17 @@ struct Candidate<'a> {
     pid: Pid,
     /// Bytes that it has touched, and that the host holds for it.
     takes: u64,
+    group: u64,
+    /// For how many it stands.
+    stands_for: f64,
 }
 
 impl<'a> Candidate<'a> {
-    fn new(node: &'a NodeInner, holder: Holder) -> Self {
+    fn new(node: &'a NodeInner, holder: Holder, stands_for: f64) -> Self {
         let touched = resident_bytes(holder.memory) as u64;
         let held = holder.mail_bytes.saturating_add(holder.own_bytes);
-        Self { node, pid: holder.pid, takes: touched.saturating_add(held) }
+        let takes = touched.saturating_add(held);
+        Self { node, pid: holder.pid, takes, group: holder.group, stands_for }
     }
 
     /// The end of a main process is everybody's: it has to take twice as much as another.
@@ -228,12 +241,25 @@ fn largest(nodes: &[Arc<Held>]) -> Vec<Candidate<'_>> {
     }
     let mut candidates: Vec<Candidate<'_>> = chosen
         .all()
-        .map(|(number, holder)| Candidate::new(&nodes[number], holder))
+        .map(|(number, holder, stands_for)| Candidate::new(&nodes[number], holder, stands_for))
         // The end of who takes nothing helps nobody.
         .filter(|candidate| candidate.takes > 0)
         .collect();
     candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.weight()));
     candidates
+}
+
+/// Those of the branch that takes most first, all in all, and of each branch who takes most.
+fn sort_by_groups(candidates: &mut [Candidate<'_>]) {
+    let name =
+        |candidate: &Candidate<'_>| (std::ptr::from_ref(candidate.node).addr(), candidate.group);
+    let mut groups: HashMap<(usize, u64), f64> = HashMap::new();
+    for candidate in candidates.iter() {
+        let weight = candidate.weight() as f64 * candidate.stands_for;
+        *groups.entry(name(candidate)).or_default() += weight;
+    }
+    // Stable: within a branch they are in order.
+    candidates.sort_by(|one, other| groups[&name(other)].total_cmp(&groups[&name(one)]));
 }
 
 /// What a process may take at most.
@@ -277,9 +303,11 @@ impl Chosen {
         }
     }
 
-    fn all(self) -> impl Iterator<Item = (usize, Holder)> {
-        let largest = self.largest.into_iter().map(|((.., node), holder)| (node, holder));
-        largest.chain(self.samples)
+    /// With how many each stands for.
+    fn all(self) -> impl Iterator<Item = (usize, Holder, f64)> {
+        let each = self.offered as f64 / self.samples.len().max(1) as f64;
+        let largest = self.largest.into_iter().map(|((.., node), holder)| (node, holder, 1.0));
+        largest.chain(self.samples.into_iter().map(move |(node, holder)| (node, holder, each)))
     }
 }
 
@@ -313,8 +341,11 @@ mod tests {
             };
             chosen.offer(0, holder);
         }
-        let all: Vec<Holder> = chosen.all().map(|(_, holder)| holder).collect();
+        let all: Vec<(usize, Holder, f64)> = chosen.all().collect();
         assert_eq!(all.len(), LARGEST + SAMPLES);
+        let stand_for: f64 = all.iter().map(|(_, _, each)| each).sum();
+        assert!((99_999.0..100_001.0).contains(&stand_for), "{stand_for}");
+        let all: Vec<Holder> = all.into_iter().map(|(_, holder, _)| holder).collect();
         assert!(all[..LARGEST].iter().all(|holder| holder.memory.len() == 1 << 30));
         let early = all.iter().filter(|holder| holder.pid.as_u64() <= 50_000).count();
         assert!((1_800..2_400).contains(&early), "{early}");

@@ -158,8 +158,9 @@ fn act<'a>(nodes: &'a [Arc<Held>], ended: &mut HashSet<Pid>) -> Option<(&'a Node
     }
     let fair = held::max() / FAIR_SHARE;
     let alone = census.largest.take().filter(|(_, holder)| held_by(holder) >= fair);
-    let group = census.largest_group();
-    let most = if alone.is_some() { census.most } else { group.map_or(0, |(_, weight)| weight) };
+    let groups = census.groups();
+    let largest = groups.first().map_or(0, |(_, weight)| *weight);
+    let most = if alone.is_some() { census.most } else { largest };
     let channels = nodes
         .iter()
         .filter_map(|node| Some((node, node.large_channels.fullest()?)))
@@ -171,12 +172,13 @@ fn act<'a>(nodes: &'a [Arc<Held>], ended: &mut HashSet<Pid>) -> Option<(&'a Node
         return None;
     }
     let of_all = alone.is_some();
-    let (node, blamed) = match (alone, group) {
-        (Some((number, holder)), _) => (&nodes[number], vec![holder]),
-        (None, Some(((number, group), weight))) if weight >= BLAMED_BYTES_MIN => {
-            (&nodes[number], members(&nodes[number], group, ended))
+    let (node, blamed) = match alone {
+        Some((number, holder)) => (&nodes[number], vec![holder]),
+        None if largest < BLAMED_BYTES_MIN => return None,
+        None => {
+            let number = groups[0].0.0;
+            (&nodes[number], members(&nodes[number], number, &groups, ended))
         }
-        _ => return None,
     };
     let limit = held::max();
     let mut victims = Vec::new();
@@ -215,21 +217,37 @@ impl Census {
         }
     }
 
-    /// The group that weighs most, and how much.
-    fn largest_group(&self) -> Option<((usize, u64), u64)> {
-        self.groups.iter().map(|(&group, &weight)| (group, weight)).max_by_key(|group| group.1)
+    /// The groups with what they weigh, those first that weigh most.
+    fn groups(&self) -> Vec<((usize, u64), u64)> {
+        let mut groups: Vec<_> =
+            self.groups.iter().map(|(&group, &weight)| (group, weight)).collect();
+        groups.sort_unstable_by_key(|group| std::cmp::Reverse(group.1));
+        groups
     }
 }
 
-/// Those of a group who hold most, so many that without them there is not too much.
-fn members(node: &NodeInner, group: u64, ended: &HashSet<Pid>) -> Vec<Holder> {
-    let mut members: Vec<Holder> = holders(node)
-        .filter(|member| member.group == group && !ended.contains(&member.pid))
-        .filter(|member| held_by(member) > 0)
+/// Those of the groups that weigh most, and of each those who hold most: so many that without them there
+/// is not too much.
+fn members(
+    node: &NodeInner,
+    number: usize,
+    groups: &[((usize, u64), u64)],
+    ended: &HashSet<Pid>,
+) -> Vec<Holder> {
+    let groups = groups.iter().filter(|((of, _), _)| *of == number);
+    let weights = groups.clone().map(|(_, weight)| *weight);
+    let ranks: HashMap<u64, usize> = groups
+        .take(enough(weights))
+        .enumerate()
+        .map(|(rank, ((_, group), _))| (*group, rank))
         .collect();
-    members.sort_by_key(|member| std::cmp::Reverse(held_by(member)));
-    members.truncate(enough(members.iter().map(held_by)));
-    members
+    let mut members: Vec<(usize, Holder)> = holders(node)
+        .filter(|member| held_by(member) > 0 && !ended.contains(&member.pid))
+        .filter_map(|member| Some((*ranks.get(&member.group)?, member)))
+        .collect();
+    members.sort_by_key(|(rank, member)| (*rank, std::cmp::Reverse(held_by(member))));
+    members.truncate(enough(members.iter().map(|(_, member)| held_by(member))));
+    members.into_iter().map(|(_, member)| member).collect()
 }
 
 /// How many of these it takes, from the first on, until there is not too much.
