@@ -108,7 +108,8 @@ extern "C" {
 /* Compiles a module (binary or text) for `spawn`, while others run. 0: its id (u64) is at
  * `id_ptr`. 1: an error id is there: the module is not valid, imports what lunatic does not
  * provide, or is too large. -1: the process may not compile modules. At most 64 MiB. A module
- * that takes longer than a minute is given up. */
+ * that takes longer than a minute is given up. What the compiler holds, as estimated, and the module
+ * then, count as what the host holds for the process (`--max-host-memory`). */
 LUNATIC_IMPORT("lunatic::process", "compile_module")
 int32_t lunatic_process_compile_module(const void *module_data_ptr, uint32_t module_data_len,
     uint64_t *id_ptr);
@@ -281,7 +282,7 @@ void lunatic_process_config_set_can_spawn_processes(uint64_t config_id, uint32_t
  * What a configuration (see `lunatic::process::create_config`) grants of WASI. */
 
 /* Adds an environment variable; one of the same name is replaced. Traps beyond 64 KiB of
- * arguments and variables, and if a text is not UTF-8 or has a zero byte in it. */
+ * arguments, variables and names of directories, and if a text is not UTF-8 or has a zero byte in it. */
 LUNATIC_IMPORT("lunatic::wasi", "config_add_environment_variable")
 void lunatic_wasi_config_add_environment_variable(uint64_t config_id, const char *key_ptr,
     uint32_t key_len, const char *value_ptr, uint32_t value_len);
@@ -1003,8 +1004,8 @@ void lunatic_metrics_histogram(const char *name_ptr, uint32_t name_len, double v
  * variant as a u32 from 0 on, an option as a byte (0 or 1) and what it holds. A *value* is one of
  * Null, Blob (length, bytes), Text (length, UTF-8), Double (f64), Integer (i64).
  *
- * Limits: a text, a blob or a stored row has at most 1 MiB, an answer 64 MiB, the SQL of a call 16
- * MiB; SQLite takes at most 256 MiB of memory for a process, or as much as that may have itself; a
+ * Limits: a text, a blob or a stored row has at most 1 MiB, a pattern of `LIKE` or `GLOB` 100 bytes, an
+ * answer 64 MiB, the SQL of a call 16 MiB; SQLite takes at most 256 MiB of memory for a process, or as much as that may have itself; a
  * process has at most 64 connections. `ATTACH` is for `:memory:` only, extensions are not loaded, and settings
  * that concern more than the one database are refused or do nothing. Who needs a lock that another
  * connection has waits for it, 5 seconds at most (`PRAGMA busy_timeout` does nothing). SQLite's
