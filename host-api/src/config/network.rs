@@ -387,15 +387,12 @@ fn hosts(text: &str, direction: Direction) -> Result<Hosts, String> {
     };
     let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let plain = name.strip_prefix('.').filter(|_| under).unwrap_or(name);
-    if plain.is_empty()
-        || plain.starts_with('.')
-        || (under && plain == name)
-        || !name.chars().all(good)
-    {
+    let parts = plain.strip_suffix('.').unwrap_or(plain);
+    if parts.split('.').any(str::is_empty) || (under && plain == name) || !name.chars().all(good) {
         return Err(format!("\"{text}\" is neither an address, a name, \"*.NAME\" nor \"*\""));
     }
     // Else it would be an address to the system and a name to us.
-    if plain.ends_with(|c: char| c.is_ascii_digit()) && !under {
+    if parts.ends_with(|c: char| c.is_ascii_digit()) && !under {
         return Err(format!("\"{text}\" is neither an address nor a name"));
     }
     Ok(if under { Hosts::NamesUnder(lower(name)) } else { Hosts::Name(lower(name)) })
@@ -405,9 +402,7 @@ fn net(ip: IpAddr, bits: Option<&str>, direction: Direction) -> Result<Hosts, St
     let ip = mapped(ip);
     let size: u8 = if ip.is_ipv4() { 32 } else { 128 };
     let bits = match bits {
-        Some(bits) => bits
-            .parse()
-            .ok()
+        Some(bits) => number(bits)
             .filter(|bits| *bits <= size)
             .ok_or(format!("\"/{bits}\" is not between /0 and /{size}"))?,
         None if ip.is_unspecified() && direction == Direction::Listen => 0,
@@ -421,7 +416,7 @@ fn net(ip: IpAddr, bits: Option<&str>, direction: Direction) -> Result<Hosts, St
 
 fn parse_ports(text: &str) -> Result<Ports, String> {
     let port = |text: &str| {
-        text.parse::<u16>().map_err(|_| format!("\"{text}\" is no port between 0 and 65535"))
+        number::<u16>(text).ok_or_else(|| format!("\"{text}\" is no port between 0 and 65535"))
     };
     if text == "*" {
         return Ok(NetworkRule::ALL.ports);
@@ -434,6 +429,11 @@ fn parse_ports(text: &str) -> Result<Ports, String> {
         return Err(format!("the ports {first}-{last} are none"));
     }
     Ok(Ports { first, last })
+}
+
+/// A number in digits, without the plus that Rust's parser would take.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 impl fmt::Display for NetworkRule {
@@ -597,6 +597,17 @@ mod tests {
             ("connect:0x7f000001:80", "neither"),
             ("connect:*local:80", "neither"),
             ("connect:*.:80", "neither"),
+            ("connect:a..b:1", "neither"),
+            ("connect:a..:1", "neither"),
+            ("connect:.a:1", "neither"),
+            ("connect:*.a..b:1", "neither"),
+            ("connect:*..:1", "neither"),
+            ("connect:.:1", "neither"),
+            ("connect:1.2.3.4.:80", "neither"),
+            ("connect:1.2.3.4:+80", "\"+80\""),
+            ("connect:a:80-+90", "\"+90\""),
+            ("connect:a:", "\"\""),
+            ("10.0.0.0/+8:1", "/+8"),
             ("send:a:80", "brackets"),
         ] {
             let error = text.parse::<NetworkRule>().expect_err(text).to_string();
