@@ -125,13 +125,13 @@ fn check_entry(path: &Path, image: &Image) -> anyhow::Result<()> {
 fn no_entry(path: &Path, image: &Image) -> anyhow::Error {
     let mut names: Vec<String> = image.function_names().take(5).map(shown).collect();
     names.sort_unstable();
-    let exports = if names.is_empty() {
-        "nothing".to_string()
+    let others = if names.is_empty() {
+        "nor any other function".to_string()
     } else {
-        format!("only other functions ({}, …)", names.join(", "))
+        format!("only others ({}, …)", names.join(", "))
     };
     anyhow!(
-        "cannot run \"{}\": it exports no function \"{ENTRY}\", but {exports}; build it as a \
+        "cannot run \"{}\": it exports no function \"{ENTRY}\", {others}; build it as a \
          program (in Rust: a binary for wasm32-wasip1, not a library)",
         path.display()
     )

@@ -87,8 +87,9 @@ fn a_component_is_refused_as_such() {
 
 #[test]
 fn a_module_without_start_is_refused() {
-    run_wat("(module)").expect_refused(&["exports no function \"_start\"", "nothing"]);
-    run_wat("(module (func (export \"run\")))").expect_refused(&["\"_start\"", "run"]);
+    let nothing = "exports no function \"_start\", nor any other function; build it";
+    run_wat("(module)").expect_refused(&[nothing]);
+    run_wat("(module (func (export \"run\")))").expect_refused(&["\"_start\"", "others (run"]);
     run_wat("(module (memory (export \"_start\") 1))").expect_refused(&["\"_start\""]);
 }
 
