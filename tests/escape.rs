@@ -224,6 +224,114 @@ fn a_client_hears_from_those_only_to_whom_it_may_talk() {
     assert_eq!(heard("--allow-net"), "0\n0\n0\nstranger\n");
 }
 
+/// Three addresses, and where they are in the guest's data: all of IPv6's, and this machine by both.
+fn both_families() -> (String, [String; 3], u16) {
+    let port =
+        TcpListener::bind("[::1]:0").and_then(|it| it.local_addr()).map_or(0, |at| at.port());
+    let at = |family: u32, at: u32| {
+        format!(
+            "(i32.const {family}) (i32.const {at}) (i32.const {port}) (i32.const 0) (i32.const 0)"
+        )
+    };
+    let bytes = [&ANY_6[..], &LOCALHOST, &[0; 15], &[1]].concat();
+    (data(&bytes), [at(6, 8192), at(4, 8208), at(6, 8212)], port)
+}
+
+/// What a server at `[::]` allows itself, and whether those with IPv4 reach it then.
+const LISTENS: [(&str, bool); 5] = [
+    ("listen:[::]:PORT", false),
+    ("listen:[::]:PORT,listen:0.0.0.0:1,listen:127.0.0.1:PORT", false),
+    ("listen:[::]:PORT,listen:0.0.0.0:PORT", true),
+    ("listen:*:PORT", true),
+    ("*", true),
+];
+
+#[test]
+fn who_listens_at_no_address_of_ipv4_is_not_reached_by_it() {
+    let (data, [any, v4, v6], port) = both_families();
+    if port == 0 {
+        return eprintln!("SKIPPED: this machine has no IPv6");
+    }
+    let connect =
+        |to| format!("(call $say32 (call $tcp_connect {to} (i64.const -1) (i32.const 288)))");
+    let body = format!(
+        "(call $try (call $tcp_bind {any} (i32.const 288))) {} {}",
+        connect(v6),
+        connect(v4)
+    );
+    for (rules, is_reached) in LISTENS {
+        let rules = rules.replace("PORT", &port.to_string());
+        let option = format!("--allow-net={rules},connect:127.0.0.1:*,connect:[::1]:*");
+        let reached = if is_reached { "0\n0\n0\n" } else { "0\n0\n1\n" };
+        assert_eq!(run(&[&option], &data, &body).expect_quiet_success().stdout, reached, "{rules}");
+    }
+}
+
+#[test]
+fn who_listens_at_no_address_of_ipv4_hears_no_datagrams_from_it() {
+    let (data, [any, v4, v6], port) = both_families();
+    if port == 0 {
+        return eprintln!("SKIPPED: this machine has no IPv6");
+    }
+    // From sockets of their own, the one with IPv4 first; what comes first is printed.
+    let zero = format!("(i32.const {port})");
+    let client = any.replace(&zero, "(i32.const 0)");
+    let client_4 = client.replace("(i32.const 6)", "(i32.const 4)");
+    let send = |from: &str, to: &str, what: u32| {
+        format!(
+            "(call $try (call $udp_bind {from} (i32.const 288)))
+             (call $try (call $udp_send_to (i64.load (i32.const 288)) (i32.const {what})
+               (i32.const 3) {to} (i32.const 288)))"
+        )
+    };
+    let body = format!(
+        "(call $try (call $udp_bind {any} (i32.const 288)))
+         (local.set $i (i64.load (i32.const 288)))
+         {} {}
+         (call $try (call $udp_receive (local.get $i) (i32.const 4096) (i32.const 64) (i32.const 288)))
+         (call $put (i32.const 4096) (i32.wrap_i64 (i64.load (i32.const 288))))",
+        send(&client_4, &v4, 8300),
+        send(&client, &v6, 8303)
+    );
+    let data = format!("{data} (data (i32.const 8300) \"v4\\0av6\\0a\")");
+    for (rules, is_reached) in LISTENS {
+        let rules = rules.replace("PORT", &port.to_string());
+        let option = format!("--allow-net={rules},connect:127.0.0.1:*,connect:[::1]:*");
+        let heard = if is_reached { "v4\n" } else { "v6\n" };
+        let output = run(&[&option], &data, &body).expect_quiet_success().stdout;
+        assert_eq!(output, format!("{}{heard}", "0\n".repeat(6)), "{rules}");
+    }
+}
+
+#[test]
+fn a_client_talks_to_both_families_by_one_socket() {
+    let (_, _, port) = both_families();
+    if port == 0 {
+        return eprintln!("SKIPPED: this machine has no IPv6");
+    }
+    let friend = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = friend.local_addr().expect("known").port();
+    let to = address(&MAPPED, port).replace("8192", "8208");
+    let body = format!(
+        "(call $try (call $udp_bind {} (i32.const 288)))
+         (local.set $i (i64.load (i32.const 288)))
+         (call $try (call $udp_send_to (local.get $i) (i32.const 1) (i32.const 1) {to}
+           (i32.const 288)))
+         (call $try (call $udp_receive (local.get $i) (i32.const 4096) (i32.const 64) (i32.const 288)))
+         (call $put (i32.const 4096) (i32.wrap_i64 (i64.load (i32.const 288))))",
+        address(&ANY_6, 0)
+    );
+    let output = thread::scope(|scope| {
+        scope.spawn(|| {
+            let (_, guest) = friend.recv_from(&mut [0; 8]).expect("the guest sends first");
+            friend.send_to(b"friend\n", guest).expect("sent");
+        });
+        let option = format!("--allow-net=connect:127.0.0.1:{port}");
+        run(&[&option], &data(&[&ANY_6[..], &MAPPED].concat()), &body)
+    });
+    assert_eq!(output.expect_quiet_success().stdout, "0\n0\n0\nfriend\n");
+}
+
 #[test]
 fn numbers_of_others_mean_nothing() {
     let server = TcpListener::bind("127.0.0.1:0").expect("a port");

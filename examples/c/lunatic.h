@@ -643,8 +643,9 @@ uint32_t lunatic_networking_resolve_next(uint64_t dns_iter_id, uint32_t *addr_ty
  * then the writer waits. Another side that has vanished without a farewell is found out after two
  * minutes without a word (`SO_KEEPALIVE` is set), and is an error then. */
 
-/* Listens on an address; port 0 lets the system choose one, which `tcp_local_addr` tells. 0: the
- * listener's id is at `id_u64_ptr`. 1: an error id is. */
+/* Listens on an address; port 0 lets the system choose one, which `tcp_local_addr` tells. At `[::]` it
+ * hears from IPv4, too, by mapped addresses, if the process may listen at `0.0.0.0` and that port. 0:
+ * the listener's id is at `id_u64_ptr`. 1: an error id is. */
 LUNATIC_IMPORT("lunatic::networking", "tcp_bind")
 uint32_t lunatic_networking_tcp_bind(uint32_t addr_type, const uint8_t *addr_u8_ptr, uint32_t port,
     uint32_t flow_info, uint32_t scope_id, uint64_t *id_u64_ptr);
@@ -851,7 +852,8 @@ uint64_t lunatic_networking_get_tls_write_timeout(uint64_t stream_id);
 
 /* Makes a socket that receives at an address; port 0 lets the system choose one. 0: the socket's id
  * is at `id_u64_ptr`. 1: an error id is. If the process may connect, and not listen there, datagrams
- * reach it from those only to whom it may send. */
+ * reach it from those only to whom it may send. One that listens at `[::]` exchanges datagrams with
+ * IPv4, too, by mapped addresses, if the process may listen at `0.0.0.0` and that port. */
 LUNATIC_IMPORT("lunatic::networking", "udp_bind")
 uint32_t lunatic_networking_udp_bind(uint32_t addr_type, const uint8_t *addr_u8_ptr, uint32_t port,
     uint32_t flow_info, uint32_t scope_id, uint64_t *id_u64_ptr);

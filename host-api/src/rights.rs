@@ -5,11 +5,12 @@
 //! guest that tries again and again says nothing new.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use lunatic_engine::text::cut;
 
 use crate::config::{Resolved, Right};
+use crate::net::Reach;
 use crate::process::ProcessState;
 
 /// Something that the process may not do; its text says what, and what would allow it.
@@ -77,6 +78,13 @@ impl ProcessState {
         let rules = &self.config.network;
         rules.may_listen(at)
             || self.rights.resolved.as_ref().is_some_and(|all| all.may_listen(rules, at))
+    }
+
+    /// Who may reach a socket of the process that listens at this address: at `[::]` the system would let
+    /// IPv4 in, too, which is to listen at `0.0.0.0`.
+    pub(crate) fn reach(&self, at: SocketAddr) -> Reach {
+        let as_ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), at.port());
+        if self.listens(as_ipv4) { Reach::AsTheSystem } else { Reach::V6Only }
     }
 
     /// Before a socket for datagrams is bound to this address. One whose port the system chooses is

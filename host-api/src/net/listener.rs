@@ -1,17 +1,18 @@
 //! A listening socket: one that a process is given, or has made.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
+use rustix::net::{SocketFlags, SocketType};
 
-use super::socket::{Socket, address, prepare};
+use super::socket::{Reach, Socket, address, bound, prepare};
 use crate::ready::{Source, Tried};
 
-/// Connections that may wait to be accepted; the system has a limit of its own.
+/// Connections that may wait to be accepted, so many that a storm is not refused; the system has a limit
+/// of its own.
 const BACKLOG: i32 = 4096;
 
 /// A listening socket that a process is given; clones, and all processes, share it.
@@ -19,12 +20,20 @@ const BACKLOG: i32 = 4096;
 pub struct ListenGrant(pub(crate) Arc<Listener>);
 
 impl ListenGrant {
-    /// Listens on the first address of this name that is free.
+    /// Listens on the first address of this name that is free; at `[::]` on IPv4, too, if the system
+    /// has it so.
     ///
     /// # Errors
     /// When the name means no address, or none of them can be had.
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Listener::bind(address).map(|listener| Self(Arc::new(listener)))
+        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+        for at in address.to_socket_addrs()? {
+            match Listener::bind(at, Reach::AsTheSystem) {
+                Ok(listener) => return Ok(Self(Arc::new(listener))),
+                Err(error) => failed = error.into(),
+            }
+        }
+        Err(failed)
     }
 
     /// Where it listens: with the port that the system chose, if it was asked to.
@@ -32,24 +41,21 @@ impl ListenGrant {
     /// # Errors
     /// When the system does not know.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0.socket.local_addr()
+        Ok(self.0.local()?)
     }
 }
 
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: OwnedFd,
     pub(crate) source: Arc<Source>,
 }
 
 impl Listener {
-    /// Never blocks if it is given addresses instead of names.
-    pub(crate) fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        let socket = TcpListener::bind(address)?;
-        socket.set_nonblocking(true)?;
+    pub(crate) fn bind(at: SocketAddr, reach: Reach) -> rustix::io::Result<Self> {
+        let socket = bound(at, SocketType::STREAM, reach)?;
         prepare(&socket)?;
-        // Once more, as the library's backlog is small: a storm would be refused.
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self { socket, source: Arc::default() })
     }

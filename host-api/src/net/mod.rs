@@ -20,7 +20,7 @@ pub use listener::ListenGrant;
 pub(crate) use listener::Listener;
 pub(crate) use lookup::{Lookup, lookup_queue};
 pub(crate) use scratch::{SCRATCH_BYTES, with_scratch};
-pub(crate) use socket::{Connecting, Socket};
+pub(crate) use socket::{Connecting, Reach, Socket};
 pub(crate) use state::{Net, Pending};
 pub(crate) use tcp::TcpStream;
 pub(crate) use tls::{

@@ -139,14 +139,38 @@ impl Connecting {
     }
 }
 
-/// A socket for talking to such an address.
-pub(super) fn open(address: SocketAddr, kind: SocketType) -> rustix::io::Result<OwnedFd> {
+/// A socket for such an address.
+fn open(address: SocketAddr, kind: SocketType) -> rustix::io::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     rustix::net::socket_with(family, kind, flags, None)
+}
+
+/// Who reaches a socket that is bound to `[::]`, where the system lets IPv4 in by mapped addresses. To
+/// all other addresses this makes no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// IPv4, too, as the system has it.
+    AsTheSystem,
+    /// IPv6 alone.
+    V6Only,
+}
+
+/// A socket that is bound to this address. Without a name to look up it never blocks.
+pub(super) fn bound(at: SocketAddr, kind: SocketType, reach: Reach) -> rustix::io::Result<OwnedFd> {
+    let fd = open(at, kind)?;
+    if kind == SocketType::STREAM {
+        // A server that is started again need not wait until the connections of the last are forgotten.
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+    }
+    if reach == Reach::V6Only && at.is_ipv6() && at.ip().is_unspecified() {
+        sockopt::set_ipv6_v6only(&fd, true)?;
+    }
+    rustix::net::bind(&fd, &at)?;
+    Ok(fd)
 }
 
 /// An address of the internet; there are no others here.

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, sockopt};
+use rustix::net::{RecvFlags, SendFlags, SocketType, sockopt};
 
-use super::socket::address;
+use super::socket::{Reach, address, bound};
 use crate::ready::{Source, Tried};
 
 /// A UDP socket. The last who lets go closes it.
@@ -20,9 +20,18 @@ pub(crate) struct UdpSocket {
 }
 
 impl UdpSocket {
-    pub(crate) fn bind(at: SocketAddr, listens: bool) -> std::io::Result<Self> {
-        let socket = StdUdpSocket::bind(at)?;
-        socket.set_nonblocking(true)?;
+    /// One that may be reached by whomever can reach it.
+    pub(crate) fn listen(at: SocketAddr, reach: Reach) -> rustix::io::Result<Self> {
+        Self::bind(at, reach, true)
+    }
+
+    /// One that talks to others. At `[::]` to those with IPv4, too, by mapped addresses.
+    pub(crate) fn talk(at: SocketAddr) -> rustix::io::Result<Self> {
+        Self::bind(at, Reach::AsTheSystem, false)
+    }
+
+    fn bind(at: SocketAddr, reach: Reach, listens: bool) -> rustix::io::Result<Self> {
+        let socket = bound(at, SocketType::DGRAM, reach)?.into();
         Ok(Self { socket, source: Arc::default(), listens })
     }
 

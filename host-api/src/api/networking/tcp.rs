@@ -28,8 +28,9 @@ host_functions! {
     /// minutes without a word (`SO_KEEPALIVE` is set), and is an error then.
     pub(crate) MODULE: "lunatic::networking";
 
-    /// Listens on an address; port 0 lets the system choose one, which `tcp_local_addr` tells. 0: the
-    /// listener's id is at `id_u64_ptr`. 1: an error id is.
+    /// Listens on an address; port 0 lets the system choose one, which `tcp_local_addr` tells. At `[::]` it
+    /// hears from IPv4, too, by mapped addresses, if the process may listen at `0.0.0.0` and that port. 0:
+    /// the listener's id is at `id_u64_ptr`. 1: an error id is.
     fn tcp_bind(
         call, addr_type: u32, addr_u8_ptr: In<u8>, port: u32, flow_info: u32, scope_id: u32,
         id_u64_ptr: Out<u64>,
@@ -227,7 +228,8 @@ pub(in crate::api) fn listen(
     may_listen(call, address)?;
     call.state.charge(SYSTEM_CALL);
     let tried = || format!("cannot listen on {address}");
-    Listener::bind(address).map_err(|error| Failure::io(tried(), &error))
+    let reach = call.state.reach(address);
+    Listener::bind(address, reach).map_err(|error| Failure::os(tried(), error))
 }
 
 /// Whether the process may listen there, or why not.

@@ -18,7 +18,8 @@ host_functions! {
 
     /// Makes a socket that receives at an address; port 0 lets the system choose one. 0: the socket's id
     /// is at `id_u64_ptr`. 1: an error id is. If the process may connect, and not listen there, datagrams
-    /// reach it from those only to whom it may send.
+    /// reach it from those only to whom it may send. One that listens at `[::]` exchanges datagrams with
+    /// IPv4, too, by mapped addresses, if the process may listen at `0.0.0.0` and that port.
     fn udp_bind(
         call, addr_type: u32, addr_u8_ptr: In<u8>, port: u32, flow_info: u32, scope_id: u32,
         id_u64_ptr: Out<u64>,
@@ -152,12 +153,17 @@ fn bind(call: &mut Call<'_, '_>, at: AddressAt, to: Ptr) -> Result<u32, Fault> {
         return call.failed(to, Failure::refused(format!("{}: {refused}", tried())));
     }
     call.state.charge(SYSTEM_CALL);
-    match UdpSocket::bind(address, call.state.listens(address)) {
+    let bound = if call.state.listens(address) {
+        UdpSocket::listen(address, call.state.reach(address))
+    } else {
+        UdpSocket::talk(address)
+    };
+    match bound {
         Ok(socket) => {
             let id = call.add(Arc::new(socket))?;
             call.done(to, id)
         }
-        Err(error) => call.failed(to, Failure::io(tried(), &error)),
+        Err(error) => call.failed(to, Failure::os(tried(), error)),
     }
 }
 
