@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use support::calls::{BADF, Expected, NOENT, NOTDIR, PERM, answers, check_with, place};
 use tempfile::TempDir;
@@ -58,6 +59,41 @@ fn proc_is_no_way_into_the_memory_of_a_process() {
     let mut command = support::lunatic();
     command.args(["run", "--dir", "/proc/self::/p"]).arg(module.path());
     support::run_command(command, b"").expect_refused(&["/proc/self", "about a process"]);
+}
+
+/// In a namespace of mounts. `$$` will be the runtime itself.
+#[test]
+fn a_process_of_proc_that_is_mounted_elsewhere_is_no_way_either() {
+    let Some(guest) = support::guest("wasi_calls") else { return };
+    let place = place();
+    fs::create_dir(place.path().join("process")).expect("it can be made");
+    fs::create_dir(place.path().join("sys")).expect("it can be made");
+    fs::write(place.path().join("mem"), "").expect("it can be written");
+    let prepare = "mount --bind /proc/$$ \"$1/process\" && mount --bind /proc/$$/mem \"$1/mem\" \
+                   && mount --bind /proc/sys/kernel \"$1/sys\" && shift";
+    let apart = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", script, "sh"]).arg(place.path());
+        command
+    };
+    let tried = apart(prepare).output();
+    if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
+        eprintln!("SKIPPED: nothing can be mounted here: {tried:?}");
+        return;
+    }
+    let run = |dir: &Path, calls: &str| {
+        let mut command = apart(&format!("{prepare} && exec \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_lunatic")).args(["run", "--dir"]);
+        command.arg(format!("{}::/p", dir.display())).arg(&guest);
+        support::run_command(command, calls.as_bytes())
+    };
+    let calls = "cat 3 1 process/maps\ncat 3 1 process/mem\npath_open 3 1 process 2 2 0\n\
+                 cat 3 1 mem\npath_open 3 1 mem 0 66 0\ncat 3 1 sys/ostype\n";
+    let output = run(place.path(), calls).expect_quiet_success();
+    let (refused, ostype) = output.stdout.trim_end().rsplit_once('\n').expect("lines");
+    assert_eq!(refused, "2\n2\n2\n2\n2", "{output:#?}");
+    assert!(ostype.starts_with("0 Linux"), "{output:#?}");
+    run(&place.path().join("process"), "").expect_refused(&["process", "about a process"]);
 }
 
 #[test]
