@@ -284,7 +284,8 @@ impl Rights {
     pub(crate) fn grant(&self, config: &mut ProcessConfig) -> anyhow::Result<()> {
         config.env = self.variables();
         for (number, dir) in self.dirs.iter().enumerate() {
-            if let Some(other) = self.dirs[..number].iter().find(|it| it.guest() == dir.guest()) {
+            let named = |other: &&DirArgument| other.guest() == dir.guest() && *other != dir;
+            if let Some(other) = self.dirs[..number].iter().find(named) {
                 anyhow::bail!(
                     "two directories that the program would know as \"{}\": \"{other}\" and \"{dir}\"; \
                      give each a name of its own (--dir HOST::GUEST)",
