@@ -43,9 +43,9 @@ pub(crate) struct Rights {
     ///
     /// HOST is an address (IPv6 in brackets), a net (10.0.0.0/8), a name, *.NAME or *; PORT is a
     /// number, a range (8000-9000) or *. Without listen: or connect: a rule is about both. A rule by
-    /// name holds for what the runtime finds when the program asks for that name. Who listens at [::]
-    /// serves IPv4, too, if it may listen at 0.0.0.0 as well. May be given several times, or with
-    /// several rules between commas.
+    /// name holds for what the runtime finds when the program asks for that name. Who listens at all
+    /// IPv6 addresses (::) serves IPv4, too, if it may listen at 0.0.0.0 as well. May be given several
+    /// times, or with several rules between commas.
     #[arg(
         long, value_name = "RULE", value_delimiter = ',',
         num_args = 0..=1, require_equals = true, default_missing_value = "*"

@@ -2,8 +2,8 @@
 //!
 //! Parties: everybody, guests included: a pid crosses every boundary as a `u64`. Protocol: a pid is
 //! only a claim. Whoever looks one up compares its generation with the slot's state word
-//! (`state.rs`), so a stale number finds nobody. It is no secret: it can be guessed. A slot whose generations run
-//! out is retired, so a number never comes to mean a second process.
+//! (`state.rs`), so a stale number finds nobody. It is no secret: it can be guessed. A slot whose
+//! generations run out is retired, so a number never comes to mean a second process.
 
 use std::fmt;
 
