@@ -446,6 +446,21 @@ const TAGS: &str = r#"
 /// Waits for ever.
 const DEAF: &str = r#"(func (export "deaf") (call $sleep (i64.const -1)))"#;
 
+/// The main process holds so many bytes itself, and says how another one ends.
+fn holds_and_watches(bytes: u32, other: &str) -> String {
+    format!(
+        "(drop (memory.grow (i32.const 70)))
+         (call $create (i64.const 0) (i64.const 0))
+         (drop (call $write (i32.const 0) (i32.const {bytes})))
+         (call $die_with_links (i32.const 0)) (drop {})
+         (if (i32.ne (call $receive (i32.const 0) (i32.const 0) (i64.const -1)) (i32.const 1))
+           (then unreachable))
+         (call $exit_reason (i32.const 320))
+         (call $say32 (call $kind))",
+        spawn_linked_with(other, "(call $self)", 7)
+    )
+}
+
 #[test]
 fn ties_count_for_whoever_makes_them() {
     // The tier monitors 1,500 others with 1,000 tags each. One that holds 4 MB beside it, and those who are
@@ -462,17 +477,7 @@ fn ties_count_for_whoever_makes_them() {
         spawn("deaf"),
         times(1000, "(call $monitor_tag (local.get $i) (local.get $to))")
     );
-    let body = format!(
-        "(drop (memory.grow (i32.const 70)))
-         (call $create (i64.const 0) (i64.const 0))
-         (drop (call $write (i32.const 0) (i32.const 4000000)))
-         (call $die_with_links (i32.const 0)) (drop {})
-         (if (i32.ne (call $receive (i32.const 0) (i32.const 0) (i64.const -1)) (i32.const 1))
-           (then unreachable))
-         (call $exit_reason (i32.const 320))
-         (call $say32 (call $kind))",
-        spawn_linked_with("tier", "(call $self)", 7)
-    );
+    let body = holds_and_watches(4_000_000, "tier");
     run_importing(TAGS, &["--max-host-memory=12M"], &items, &body)
         .expect(0)
         .prints(&[OUT_OF_MEMORY])
@@ -548,17 +553,7 @@ fn names_count_for_whoever_gives_them() {
         ),
         format!("(call $name {})", spawn("deaf")).repeat(4)
     );
-    let body = format!(
-        "(drop (memory.grow (i32.const 70)))
-         (call $create (i64.const 0) (i64.const 0))
-         (drop (call $write (i32.const 0) (i32.const 3000000)))
-         (call $die_with_links (i32.const 0)) (drop {})
-         (if (i32.ne (call $receive (i32.const 0) (i32.const 0) (i64.const -1)) (i32.const 1))
-           (then unreachable))
-         (call $exit_reason (i32.const 320))
-         (call $say32 (call $kind))",
-        spawn_linked_with("namer", "(call $self)", 7)
-    );
+    let body = holds_and_watches(3_000_000, "namer");
     run(&["--max-host-memory=16M"], &items, &body).expect(0).prints(&[OUT_OF_MEMORY]);
 }
 

@@ -19,6 +19,12 @@ const WAYS: [&[&str]; 4] = [
     &[LIMIT, "--workers=2", "--memory=dense"],
 ];
 
+/// A program that declares so many pages of memory.
+fn program_of(pages: u32, items: &str, body: &str) -> String {
+    let memory = format!("(memory (export \"memory\") {pages})");
+    program(items, body).replacen("(memory (export \"memory\") 2)", &memory, 1)
+}
+
 #[track_caller]
 fn run(options: &[&str], items: &str, body: &str) -> Output {
     let body = format!("(local $to i64) (local $i i64) (local $sum i64) {body}");
@@ -139,9 +145,8 @@ fn tables_that_a_module_declares_count() {
 #[test]
 fn a_process_whose_declared_memory_does_not_fit_is_an_error_that_says_why() {
     // 8 MiB each, of which one (a 64th of the limit) is free: nine, the main process among them.
-    let text = program(TRY, COUNT_SPAWNS)
-        .replacen("(module", &format!("(module {ERRORS}"), 1)
-        .replacen("(memory (export \"memory\") 2)", "(memory (export \"memory\") 128)", 1);
+    let text =
+        program_of(128, TRY, COUNT_SPAWNS).replacen("(module", &format!("(module {ERRORS}"), 1);
     for options in WAYS {
         let output = run_wat_with(options, &text).expect_quiet_success();
         let lines: Vec<&str> = output.stdout.lines().collect();
@@ -186,11 +191,7 @@ fn those_who_touch_most_of_what_is_free_end_and_others_do_not() {
     let body = format!("(i64.store (i32.const 48) (i64.const 7)) {body}");
     for options in WAYS {
         let body = format!("(local $to i64) (local $i i64) (local $sum i64) {body}");
-        let text = program(items, &body).replacen(
-            "(memory (export \"memory\") 2)",
-            "(memory (export \"memory\") 16)",
-            1,
-        );
+        let text = program_of(16, items, &body);
         run_wat_with(options, &text).expect(0).prints(&[OUT_OF_MEMORY, 64 << 20, 5]).says(&[
             "ran out of memory: it took",
             "as one of many that together had most, and all processes together may take 67108864",
@@ -233,11 +234,7 @@ fn a_main_process_that_takes_most_stays_unless_it_takes_twice_as_much() {
         times(60, &format!("(call $send (i64.load {at}) (i64.const 1))")),
     );
     for options in WAYS {
-        let text = program(&items, &body).replacen(
-            "(memory (export \"memory\") 2)",
-            "(memory (export \"memory\") 16)",
-            1,
-        );
+        let text = program_of(16, &items, &body);
         run_wat_with(options, &text).expect(0).prints(&[1, OUT_OF_MEMORY, 64 << 20]);
     }
 }
@@ -268,11 +265,7 @@ fn many_who_take_little_are_not_spared_because_somebody_else_takes_more() {
         spawn_with("hostile", "(call $self)"),
     );
     for options in WAYS {
-        let text = program(&items, &body).replacen(
-            "(memory (export \"memory\") 2)",
-            "(memory (export \"memory\") 16)",
-            1,
-        );
+        let text = program_of(16, &items, &body);
         run_wat_with(options, &text)
             .expect(0)
             .prints(&[1, 1])
@@ -310,11 +303,7 @@ fn one_who_takes_nearly_all_ends_alone() {
     );
     for options in WAYS {
         let options = [&["-v", "--max-total-memory=512M"], &options[1..]].concat();
-        let text = program(&items, &body).replacen(
-            "(memory (export \"memory\") 2)",
-            "(memory (export \"memory\") 128)",
-            1,
-        );
+        let text = program_of(128, &items, &body);
         let output = run_wat_with(&options, &text).expect(0).prints(&[1, OUT_OF_MEMORY, 20]);
         assert_eq!(output.stderr.matches("ran out of memory").count(), 1, "{output:#?}");
     }

@@ -31,7 +31,7 @@ use lunatic_engine::{Room, resident_bytes};
 use lunatic_scheduler::{Holder, Pid};
 
 use crate::exit::{ExitReason, Shortage};
-use crate::holders::holders;
+use crate::holders::{FAIR_SHARE, holders};
 use crate::node::{Held, NodeInner, give_back_heap};
 use crate::os;
 use crate::warden;
@@ -50,8 +50,6 @@ const SLACK_MIN: u64 = 32 << 20;
 /// Who is measured: those who may take most, as they have the longest memories, and some of all.
 const LARGEST: usize = 64;
 const SAMPLES: usize = 4096;
-/// Who takes less than this part of what there is is not to blame alone: its branch may be.
-const FAIR_SHARE: u64 = 16;
 /// How long victims have for their end, and what they had for being given back, in looks.
 const LOOKS_MAX: u32 = 100;
 

@@ -10,6 +10,9 @@ use lunatic_scheduler::{Holder, Pid};
 
 use crate::node::NodeInner;
 
+/// Who has less than this part of what there may be is not to blame alone: its branch may be. By feel.
+pub(crate) const FAIR_SHARE: u64 = 16;
+
 /// Ties that take less are nothing to end a process for.
 const TIES_BYTES_MIN: usize = 64 * 1024;
 

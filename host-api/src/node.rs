@@ -40,7 +40,7 @@ use crate::ties::Ties;
 use crate::warden;
 
 /// Abnormal ends of processes that are reported one by one; a storm of them says nothing new.
-const REPORTS_MAX: usize = 20;
+pub(crate) const REPORTS_MAX: usize = 20;
 
 /// How long a run that was stopped waits for the reader of its output. By feel.
 const STOPPED_FLUSH_TIME: Duration = Duration::from_secs(1);

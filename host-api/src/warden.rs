@@ -23,6 +23,10 @@
 //! together can bring down a process that takes messages from all without a limit; that is what a limit
 //! of its mailbox is for, which makes them wait.
 //!
+//! **What it cannot know** is whether mail was asked for: who asks for large answers and does not take them
+//! brings down who answers, or its branch, if it answers by several. A server that gives large answers to
+//! those whom it does not trust gives them by a channel with a bound.
+//!
 //! What is held may go beyond the limit by what can be sent until a victim has ended: a search takes some
 //! microseconds, or with a million processes a tenth of a second, and a process ends at its next
 //! scheduling point.
@@ -39,10 +43,10 @@ use parking_lot::Mutex;
 
 use crate::exit::{ExitReason, Shortage};
 use crate::held;
-use crate::holders::holders;
+use crate::holders::{FAIR_SHARE, holders};
 use crate::large_channels::bytes_in;
 use crate::message::Mail;
-use crate::node::{Held, NodeInner};
+use crate::node::{Held, NodeInner, REPORTS_MAX};
 
 /// Between two looks at what is held, at first and later on.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -54,15 +58,12 @@ const WORSE: u64 = 256;
 const WORSE_BYTES_MIN: u64 = 4 << 20;
 /// Who holds less is never to blame.
 const BLAMED_BYTES_MIN: u64 = 64 * 1024;
-/// Who holds less than this part of what may be held is not to blame alone: its group may be.
-const FAIR_SHARE: u64 = 16;
 /// What a message takes that has nothing on the heap.
 pub(crate) const ENVELOPE_BYTES: usize = 96;
 
 static THREAD: OnceLock<Thread> = OnceLock::new();
 /// How often channels were closed; the first times are told.
 static CLOSED: AtomicUsize = AtomicUsize::new(0);
-const REPORTS_MAX: usize = 20;
 static NODES: Mutex<Vec<Weak<Held>>> = Mutex::new(Vec::new());
 
 /// Has it look.
